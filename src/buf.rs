@@ -1,0 +1,448 @@
+//! A bounded buffer with four cursors, and the pool that lends the memory for it.
+//!
+//! ```text
+//!  0         start            sent             cut             end          capacity
+//!  | headroom | written, kept  | may be written | not yet judged | free space |
+//!             '-- replay window --'
+//! ```
+//!
+//! The socket fills the back, framing moves `cut` over the bytes that belong to the message, the
+//! other socket takes what lies before `cut`. What was taken stays until somebody forgets it: so a
+//! request is repeated by moving one cursor back, without a copy. This file does not know what the
+//! bytes mean.
+
+/// Bytes kept free in front, so that a rewritten head may grow without moving the body behind it.
+/// A request head grows by three X-Forwarded fields, some 100 bytes.
+pub(crate) const HEADROOM: usize = 512;
+
+/// A window over borrowed memory; without memory it holds nothing and has no space.
+#[derive(Debug, Default)]
+pub(crate) struct Buf {
+    mem: Box<[u8]>,
+    start: usize,
+    sent: usize,
+    cut: usize,
+    end: usize,
+}
+
+impl Buf {
+    fn check(&self) {
+        debug_assert!(self.start <= self.sent && self.sent <= self.cut);
+        debug_assert!(self.cut <= self.end && self.end <= self.mem.len());
+    }
+
+    /// Whether memory has been lent to this buffer.
+    pub(crate) fn has_memory(&self) -> bool {
+        !self.mem.is_empty()
+    }
+
+    /// Takes memory in, or moves into other memory: what it holds comes along.
+    /// Gives the old memory back (empty if there was none). `mem` must hold what is kept.
+    pub(crate) fn attach(&mut self, mut mem: Box<[u8]>) -> Box<[u8]> {
+        let kept = self.end - self.start;
+        debug_assert!(mem.len() >= HEADROOM + kept);
+        mem[HEADROOM..HEADROOM + kept].copy_from_slice(&self.mem[self.start..self.end]);
+        self.rebase(HEADROOM);
+        std::mem::replace(&mut self.mem, mem)
+    }
+
+    /// Gives the memory back and everything in it up.
+    pub(crate) fn detach(&mut self) -> Box<[u8]> {
+        std::mem::take(self).mem
+    }
+
+    fn rebase(&mut self, start: usize) {
+        self.sent = self.sent - self.start + start;
+        self.cut = self.cut - self.start + start;
+        self.end = self.end - self.start + start;
+        self.start = start;
+    }
+
+    /// Where the socket may put bytes; then [`Buf::filled`].
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        &mut self.mem[self.end..]
+    }
+
+    /// How many bytes fit behind what is there.
+    pub(crate) fn room(&self) -> usize {
+        self.mem.len() - self.end
+    }
+
+    /// How many bytes would fit if everything kept were moved to the front.
+    pub(crate) fn room_compacted(&self) -> usize {
+        self.room() + self.start.saturating_sub(HEADROOM)
+    }
+
+    /// The socket has put `n` bytes into [`Buf::space`].
+    pub(crate) fn filled(&mut self, n: usize) {
+        self.end += n;
+        self.check();
+    }
+
+    /// What framing has not judged yet.
+    pub(crate) fn fresh(&self) -> &[u8] {
+        &self.mem[self.cut..self.end]
+    }
+
+    /// Framing has judged: `n` more bytes belong to the message.
+    pub(crate) fn release(&mut self, n: usize) {
+        self.cut += n;
+        self.check();
+    }
+
+    /// Framing has judged: the next `n` bytes go no further. Those behind them move up.
+    pub(crate) fn discard(&mut self, n: usize) {
+        self.mem.copy_within(self.cut + n..self.end, self.cut);
+        self.end -= n;
+        self.check();
+    }
+
+    /// What the other socket may take now.
+    pub(crate) fn pending(&self) -> &[u8] {
+        &self.mem[self.sent..self.cut]
+    }
+
+    /// The other socket took `n` bytes of [`Buf::pending`].
+    pub(crate) fn wrote(&mut self, n: usize) {
+        self.sent += n;
+        self.check();
+    }
+
+    /// How many bytes were written since the start of the window.
+    pub(crate) fn written(&self) -> usize {
+        self.sent - self.start
+    }
+
+    /// Offers everything in the window again.
+    pub(crate) fn rewind(&mut self) {
+        self.sent = self.start;
+    }
+
+    /// Gives up what was written: the point of no return.
+    pub(crate) fn forget(&mut self) {
+        self.start = self.sent;
+        if self.start == self.end {
+            self.rebase(HEADROOM.min(self.mem.len()));
+        }
+        self.check();
+    }
+
+    /// Gives up what was judged, written or not: it is not wanted any more.
+    pub(crate) fn give_up(&mut self) {
+        self.sent = self.cut;
+        self.forget();
+    }
+
+    /// Drops what framing has not judged.
+    pub(crate) fn truncate(&mut self) {
+        self.end = self.cut;
+    }
+
+    /// How much memory there is.
+    pub(crate) fn capacity(&self) -> usize {
+        self.mem.len()
+    }
+
+    /// Moves what is kept to the front, to make room behind it.
+    pub(crate) fn compact(&mut self) {
+        if self.start > HEADROOM {
+            self.mem.copy_within(self.start..self.end, HEADROOM);
+            self.rebase(HEADROOM);
+            self.check();
+        }
+    }
+
+    /// Whether nothing at all is kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// How many bytes are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Rewrites the head, which is the first `len` bytes of the window, and releases it.
+    ///
+    /// `drops` are ranges of it that go, ascending, the first beginning at 0; `prefix` comes
+    /// before what stays. What stays is moved towards the body, which never moves unless the
+    /// headroom is used up. Gives the new length, or `None` (and changes nothing) without room.
+    pub(crate) fn rewrite_head(
+        &mut self,
+        len: usize,
+        drops: &[(u32, u32)],
+        prefix: &[u8],
+    ) -> Option<usize> {
+        let dropped: usize = drops.iter().map(|(from, to)| (to - from) as usize).sum();
+        let new_len = prefix.len() + len - dropped;
+        let lacking = new_len.saturating_sub(self.start + len);
+        if lacking > self.room() {
+            return None;
+        }
+        if lacking > 0 {
+            self.mem.copy_within(self.start..self.end, self.start + lacking);
+            self.rebase(self.start + lacking);
+        }
+        let released = self.cut > self.start;
+        let (start, head_end) = (self.start, self.start + len);
+        let (mut to, mut run_end) = (head_end, head_end);
+        for &(drop_from, drop_to) in drops.iter().rev() {
+            let run = start + drop_to as usize..run_end;
+            run_end = start + drop_from as usize;
+            let run_len = run.len();
+            if run.end != to {
+                self.mem.copy_within(run, to - run_len);
+            }
+            to -= run_len;
+        }
+        self.start = to - prefix.len();
+        self.mem[self.start..to].copy_from_slice(prefix);
+        self.sent = self.start;
+        if !released {
+            self.cut = head_end;
+        }
+        self.check();
+        Some(new_len)
+    }
+
+    /// Puts `bytes` in as a whole message of our own; gives `false` without room.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> bool {
+        let Some(space) = self.mem.get_mut(self.end..self.end + bytes.len()) else {
+            return false;
+        };
+        space.copy_from_slice(bytes);
+        self.end += bytes.len();
+        self.cut = self.end;
+        true
+    }
+}
+
+/// What a piece of memory is wanted for. Later stages may use more of the ceiling than earlier
+/// ones, so that an exchange that has begun can always end: a full house of new heads cannot take
+/// the room that running uploads need, nor those the room of the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The first bytes of a request: up to half of the ceiling.
+    Head,
+    /// A request that outgrew its first piece: up to three quarters.
+    Window,
+    /// An answer: up to the ceiling.
+    Answer,
+}
+
+/// Lends memory, never more than a ceiling, the piece that came back last first: it is warm.
+#[derive(Debug)]
+pub(crate) struct BufPool {
+    small: Vec<Box<[u8]>>,
+    large: Vec<Box<[u8]>>,
+    large_bytes: usize,
+    lent_bytes: usize,
+    ceiling_bytes: usize,
+    returned: bool,
+}
+
+/// The size of the first piece: a request with some 30 fields fits.
+pub(crate) const SMALL_BYTES: usize = 4096;
+/// How many pieces of a size are kept for the next one who asks; 64 large ones are about 1 MiB.
+const KEPT: usize = 64;
+
+impl BufPool {
+    /// A pool that lends at most `ceiling_bytes`; its large pieces hold `buffer_bytes` of payload.
+    pub(crate) fn new(buffer_bytes: usize, ceiling_bytes: usize) -> BufPool {
+        BufPool {
+            small: Vec::with_capacity(KEPT),
+            large: Vec::with_capacity(KEPT),
+            // A 16 KiB body with its head in one piece: one read, one write.
+            large_bytes: buffer_bytes + 2 * HEADROOM,
+            lent_bytes: 0,
+            ceiling_bytes,
+            returned: false,
+        }
+    }
+
+    /// Bytes of a large piece, headroom included.
+    pub(crate) fn large_bytes(&self) -> usize {
+        self.large_bytes
+    }
+
+    /// How many bytes are lent now.
+    pub(crate) fn lent_bytes(&self) -> usize {
+        self.lent_bytes
+    }
+
+    /// How many bytes may still be lent for `purpose`.
+    pub(crate) fn left_bytes(&self, purpose: Purpose) -> usize {
+        let limit = match purpose {
+            Purpose::Head => self.ceiling_bytes / 2,
+            Purpose::Window => self.ceiling_bytes / 4 * 3,
+            Purpose::Answer => self.ceiling_bytes,
+        };
+        limit.saturating_sub(self.lent_bytes)
+    }
+
+    /// Whether something has come back since this was asked last: those who wait may try again.
+    pub(crate) fn take_returned(&mut self) -> bool {
+        std::mem::take(&mut self.returned)
+    }
+
+    /// A piece of at least `bytes`; `None` if that would pass the purpose's part of the ceiling.
+    pub(crate) fn lend(&mut self, bytes: usize, purpose: Purpose) -> Option<Box<[u8]>> {
+        let size = self.size_for(bytes);
+        if size > self.left_bytes(purpose) {
+            return None;
+        }
+        Some(self.lend_always(size))
+    }
+
+    /// A piece of at least `bytes`, ceiling or not: for our own answers, which are small and free
+    /// the room of the request that they end.
+    pub(crate) fn lend_always(&mut self, bytes: usize) -> Box<[u8]> {
+        let size = self.size_for(bytes);
+        self.lent_bytes += size;
+        let kept = match size {
+            SMALL_BYTES => self.small.pop(),
+            _ if size == self.large_bytes => self.large.pop(),
+            _ => None,
+        };
+        kept.unwrap_or_else(|| vec![0; size].into_boxed_slice())
+    }
+
+    fn size_for(&self, bytes: usize) -> usize {
+        if bytes <= SMALL_BYTES.min(self.large_bytes) {
+            SMALL_BYTES.min(self.large_bytes)
+        } else {
+            bytes.max(self.large_bytes)
+        }
+    }
+
+    /// Takes memory back.
+    pub(crate) fn give_back(&mut self, mem: Box<[u8]>) {
+        if mem.is_empty() {
+            return;
+        }
+        self.lent_bytes -= mem.len();
+        self.returned = true;
+        let shelf = match mem.len() {
+            SMALL_BYTES => &mut self.small,
+            len if len == self.large_bytes => &mut self.large,
+            _ => return,
+        };
+        if shelf.len() < KEPT {
+            shelf.push(mem);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holding(capacity: usize, bytes: &[u8]) -> Buf {
+        let mut buf = Buf::default();
+        buf.attach(vec![0; HEADROOM + capacity].into());
+        buf.space()[..bytes.len()].copy_from_slice(bytes);
+        buf.filled(bytes.len());
+        buf
+    }
+
+    #[test]
+    fn bytes_pass_and_can_be_offered_again() {
+        let mut buf = holding(32, b"headbodynext");
+        assert!(buf.pending().is_empty(), "nothing leaves before framing has judged");
+        buf.release(8);
+        assert_eq!(buf.pending(), b"headbody");
+        buf.wrote(6);
+        assert_eq!((buf.pending(), buf.written()), (&b"dy"[..], 6));
+        buf.rewind();
+        assert_eq!(buf.pending(), b"headbody");
+        buf.wrote(8);
+        buf.forget();
+        assert_eq!((buf.fresh(), buf.written(), buf.len()), (&b"next"[..], 0, 4));
+        let before = buf.room();
+        buf.compact();
+        assert_eq!((buf.room(), buf.fresh()), (before + 8, &b"next"[..]));
+    }
+
+    #[test]
+    fn room_compacted_tells_what_compacting_gives() {
+        let mut buf = holding(16, b"0123456789");
+        buf.release(6);
+        buf.wrote(6);
+        assert_eq!(buf.room_compacted(), 6);
+        buf.forget();
+        assert_eq!(buf.room_compacted(), 12);
+        buf.compact();
+        assert_eq!(buf.room(), 12);
+    }
+
+    #[test]
+    fn discarded_bytes_close_up() {
+        let mut buf = holding(16, b"keepdroprest");
+        buf.release(4);
+        buf.discard(4);
+        assert_eq!((buf.pending(), buf.fresh()), (&b"keep"[..], &b"rest"[..]));
+    }
+
+    #[test]
+    fn a_head_is_rewritten_in_front_of_its_body() {
+        // (drops, prefix, expected)
+        let cases: [(&[(u32, u32)], &[u8], &[u8]); 4] = [
+            (&[(0, 2)], b"xyz", b"xyzbbccddBODY"),
+            (&[(0, 2), (4, 6)], b"", b"bbddBODY"),
+            (&[(0, 2), (6, 8)], b"longer than before", b"longer than beforebbccBODY"),
+            (&[(0, 0)], b"+", b"+aabbccddBODY"),
+        ];
+        for (drops, prefix, expected) in cases {
+            let mut buf = holding(64, b"aabbccddBODY");
+            let len = buf.rewrite_head(8, drops, prefix).unwrap();
+            assert_eq!(len, expected.len() - 4);
+            assert_eq!(buf.pending(), &expected[..len]);
+            buf.release(4);
+            assert_eq!(buf.pending(), expected);
+            // Once more, with the body released already: as a retry on another endpoint does.
+            buf.wrote(3);
+            let again = buf.rewrite_head(len, &[(0, len as u32)], b"H").unwrap();
+            assert_eq!((again, buf.pending()), (1, &b"HBODY"[..]));
+        }
+    }
+
+    #[test]
+    fn a_head_that_outgrows_the_headroom_moves_the_body_or_is_refused() {
+        let big = [b'x'; HEADROOM + 10];
+        let mut buf = holding(64, b"aaBODY");
+        assert_eq!(buf.rewrite_head(2, &[(0, 2)], &big), Some(big.len()));
+        assert_eq!(buf.fresh(), b"BODY");
+        let mut full = holding(6, b"aaBODY");
+        assert_eq!(full.rewrite_head(2, &[(0, 2)], &big), None);
+        assert_eq!(full.fresh(), b"aaBODY", "and nothing has changed");
+    }
+
+    #[test]
+    fn moving_into_other_memory_keeps_everything() {
+        let mut buf = holding(8, b"01234567");
+        buf.release(5);
+        buf.wrote(2);
+        let old = buf.attach(vec![0; HEADROOM + 100].into());
+        assert_eq!(old.len(), HEADROOM + 8);
+        assert_eq!((buf.pending(), buf.fresh(), buf.room()), (&b"234"[..], &b"567"[..], 92));
+        buf.rewind();
+        assert_eq!(buf.pending(), b"01234");
+    }
+
+    #[test]
+    fn the_ceiling_leaves_room_for_those_further_on() {
+        let mut pool = BufPool::new(16384, 8 * SMALL_BYTES);
+        let heads: Vec<_> = std::iter::from_fn(|| pool.lend(1, Purpose::Head)).collect();
+        assert_eq!(heads.len(), 4);
+        let windows: Vec<_> = std::iter::from_fn(|| pool.lend(1, Purpose::Window)).collect();
+        assert_eq!(windows.len(), 2);
+        let answers: Vec<_> = std::iter::from_fn(|| pool.lend(1, Purpose::Answer)).collect();
+        assert_eq!(answers.len(), 2);
+        for mem in heads.into_iter().chain(windows).chain(answers) {
+            pool.give_back(mem);
+        }
+        assert_eq!(pool.lent_bytes(), 0);
+        assert_eq!(pool.lend(SMALL_BYTES + 1, Purpose::Answer).unwrap().len(), 16384 + 1024);
+        assert!(pool.lend(1, Purpose::Head).is_none(), "17 KiB of 32 are lent");
+    }
+}

@@ -1,0 +1,77 @@
+//! A hash that never changes: the same bytes give the same number in every worker, after every
+//! restart and in every version.
+//!
+//! The standard hasher is keyed anew in each process, which is right for a map and wrong for a
+//! balancer that promises a client the same endpoint tomorrow. Not for secrets, and not for maps
+//! whose keys a stranger chooses. This file does not know what is hashed.
+
+use std::fmt;
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// FNV-1a of 64 bits; text may be written into it, so that hashing a `Display` needs no `String`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StableHash(u64);
+
+impl StableHash {
+    /// The hash of nothing yet.
+    pub(crate) fn new() -> StableHash {
+        StableHash(FNV_OFFSET)
+    }
+
+    /// Takes in `bytes`.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+        }
+    }
+
+    /// The number: mixed, because the high bits of plain FNV barely move for short inputs.
+    pub(crate) fn finish(self) -> u64 {
+        mix(self.0)
+    }
+}
+
+impl fmt::Write for StableHash {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.write(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The finaliser of splitmix64: a bijection in which each bit of `n` sways every bit of the
+/// result.
+pub(crate) fn mix(n: u64) -> u64 {
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    #[test]
+    fn fnv_as_its_authors_published_it() {
+        for (text, want) in [
+            ("", 0xcbf2_9ce4_8422_2325_u64),
+            ("a", 0xaf63_dc4c_8601_ec8c),
+            ("foobar", 0x8594_4171_f739_67e8),
+        ] {
+            let mut hash = StableHash::new();
+            hash.write(text.as_bytes());
+            assert_eq!(hash.0, want, "{text:?}");
+            let mut written = StableHash::new();
+            assert!(write!(written, "{text}").is_ok());
+            assert_eq!(written.finish(), hash.finish());
+        }
+    }
+
+    #[test]
+    fn mixing_is_that_of_splitmix64() {
+        // The first number of splitmix64 seeded with 0 is the finaliser of its increment.
+        assert_eq!(mix(0x9e37_79b9_7f4a_7c15), 0xe220_a839_7b1d_cdaf);
+    }
+}
