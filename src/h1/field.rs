@@ -1,0 +1,197 @@
+//! Field names that mean something to a proxy, told apart by length and first byte.
+//!
+//! This file knows names and the alphabet of RFC 9110 section 5; it does not know messages.
+
+/// A field name that a proxy must act on; everything else is passed on unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Connection,
+    ContentLength,
+    Expect,
+    Host,
+    Http2Settings,
+    IdempotencyKey,
+    KeepAlive,
+    MaxForwards,
+    ProxyConnection,
+    Te,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    Via,
+    XForwardedFor,
+    XForwardedHost,
+    XForwardedProto,
+    Other,
+}
+
+impl Name {
+    /// Which name this is; case does not matter (RFC 9110 section 5.1).
+    pub(crate) fn of(name: &[u8]) -> Name {
+        let Some(first) = name.first() else { return Name::Other };
+        let (known, text): (Name, &[u8]) = match (name.len(), first | 0x20) {
+            (2, b't') => (Name::Te, b"te"),
+            (3, b'v') => (Name::Via, b"via"),
+            (4, b'h') => (Name::Host, b"host"),
+            (6, b'e') => (Name::Expect, b"expect"),
+            (7, b't') => (Name::Trailer, b"trailer"),
+            (7, b'u') => (Name::Upgrade, b"upgrade"),
+            (10, b'c') => (Name::Connection, b"connection"),
+            (10, b'k') => (Name::KeepAlive, b"keep-alive"),
+            (12, b'm') => (Name::MaxForwards, b"max-forwards"),
+            (14, b'c') => (Name::ContentLength, b"content-length"),
+            (14, b'h') => (Name::Http2Settings, b"http2-settings"),
+            (15, b'i') => (Name::IdempotencyKey, b"idempotency-key"),
+            (15, b'x') => (Name::XForwardedFor, b"x-forwarded-for"),
+            (16, b'p') => (Name::ProxyConnection, b"proxy-connection"),
+            (16, b'x') => (Name::XForwardedHost, b"x-forwarded-host"),
+            (17, b't') => (Name::TransferEncoding, b"transfer-encoding"),
+            (17, b'x') => (Name::XForwardedProto, b"x-forwarded-proto"),
+            _ => return Name::Other,
+        };
+        if name.eq_ignore_ascii_case(text) { known } else { Name::Other }
+    }
+
+    /// Fields of one connection only (RFC 9110 section 7.6.1); they never go on as they came.
+    pub(crate) fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            Name::Connection
+                | Name::Http2Settings
+                | Name::KeepAlive
+                | Name::ProxyConnection
+                | Name::Te
+                | Name::Upgrade
+        )
+    }
+
+    /// Fields that a `Connection` field cannot name away: framing, routing, and what we add.
+    pub(crate) fn is_protected(self) -> bool {
+        matches!(
+            self,
+            Name::Host
+                | Name::ContentLength
+                | Name::TransferEncoding
+                | Name::Via
+                | Name::XForwardedFor
+                | Name::XForwardedHost
+                | Name::XForwardedProto
+                | Name::MaxForwards
+        )
+    }
+}
+
+/// The elements of a comma-separated list, white space around them removed, empty ones left out
+/// (RFC 9110 section 5.6.1).
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+/// Whether `byte` may be part of a token (RFC 9110 section 5.6.2).
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether `bytes` are a token.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&b| is_token_byte(b))
+}
+
+/// Whether `byte` may stand in a field value: visible, space, tab, or beyond ASCII.
+pub(crate) fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
+}
+
+/// Fields that must not come as trailers: they frame, route, authenticate or say how to read the
+/// content (RFC 9110 section 6.5.1).
+pub(crate) fn is_forbidden_trailer(name: &[u8]) -> bool {
+    const FORBIDDEN: [&str; 32] = [
+        "age",
+        "authorization",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "cookie",
+        "date",
+        "expect",
+        "expires",
+        "forwarded",
+        "host",
+        "http2-settings",
+        "if-match",
+        "if-none-match",
+        "keep-alive",
+        "location",
+        "max-forwards",
+        "proxy-connection",
+        "range",
+        "retry-after",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "vary",
+        "via",
+        "warning",
+        "www-authenticate",
+    ];
+    let starts = |prefix: &[u8]| {
+        name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+    };
+    starts(b"x-forwarded-")
+        || starts(b"proxy-auth")
+        || FORBIDDEN.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_in_any_case() {
+        for (text, name) in [
+            ("te", Name::Te),
+            ("Via", Name::Via),
+            ("Host", Name::Host),
+            ("EXPECT", Name::Expect),
+            ("Trailer", Name::Trailer),
+            ("uPgrade", Name::Upgrade),
+            ("Connection", Name::Connection),
+            ("Keep-Alive", Name::KeepAlive),
+            ("Max-Forwards", Name::MaxForwards),
+            ("content-length", Name::ContentLength),
+            ("HTTP2-Settings", Name::Http2Settings),
+            ("Idempotency-Key", Name::IdempotencyKey),
+            ("x-forwarded-for", Name::XForwardedFor),
+            ("Proxy-Connection", Name::ProxyConnection),
+            ("X-Forwarded-Host", Name::XForwardedHost),
+            ("Transfer-Encoding", Name::TransferEncoding),
+            ("X-Forwarded-Proto", Name::XForwardedProto),
+            ("Hosts", Name::Other),
+            ("Hose", Name::Other),
+            ("", Name::Other),
+        ] {
+            assert_eq!(Name::of(text.as_bytes()), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_are_split_and_trimmed() {
+        let elements: Vec<_> = list(b" a ,, b,\t,c").collect();
+        assert_eq!(elements, [&b"a"[..], b"b", b"c"]);
+    }
+
+    #[test]
+    fn trailers_that_would_frame_or_route_are_forbidden() {
+        for name in ["Content-Length", "HOST", "x-forwarded-for", "Proxy-Authorization", "TE"] {
+            assert!(is_forbidden_trailer(name.as_bytes()), "{name}");
+        }
+        for name in ["X-Checksum", "Server-Timing", "Digest", "Grpc-Status", "ETag"] {
+            assert!(!is_forbidden_trailer(name.as_bytes()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! What a proxy must know of a request head: its framing, its target, and whom it is for.
+//!
+//! Everything that RFC 9112 lets a sender write in two ways is refused here (`B7.1`). This file
+//! does not know routes or endpoints.
+
+use super::chunk::Wrapping;
+use super::field::{self, Name};
+use super::head::{self, RequestHead};
+use super::{Bad, Version, body::Body};
+
+/// Methods that a proxy treats differently from others (RFC 9110 section 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Get,
+    Head,
+    Options,
+    Trace,
+    Put,
+    Delete,
+    /// Any other: not idempotent as far as we know.
+    Other,
+}
+
+impl Method {
+    fn of(method: &[u8]) -> Method {
+        match method {
+            b"GET" => Method::Get,
+            b"HEAD" => Method::Head,
+            b"OPTIONS" => Method::Options,
+            b"TRACE" => Method::Trace,
+            b"PUT" => Method::Put,
+            b"DELETE" => Method::Delete,
+            _ => Method::Other,
+        }
+    }
+
+    /// Whether doing it twice is as good as once (RFC 9110 section 9.2.2).
+    pub(crate) fn is_idempotent(self) -> bool {
+        self != Method::Other
+    }
+}
+
+/// The field lines that mean something to a proxy, by index, in order.
+pub(crate) type Specials = Vec<(Name, u16)>;
+
+/// What a proxy acts on in a request.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestFacts {
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) body: Body,
+    /// Whether the client wants the connection kept.
+    pub(crate) keep: bool,
+    /// Whether `TE: trailers` was said.
+    pub(crate) te_trailers: bool,
+    pub(crate) idempotency_key: bool,
+    /// `Max-Forwards`, where it counts: on TRACE and OPTIONS (RFC 9110 section 7.6.2).
+    pub(crate) max_forwards: Option<u32>,
+    /// Whether `Connection` names fields beyond the usual words.
+    pub(crate) names_fields: bool,
+}
+
+impl RequestFacts {
+    /// Whether the request may be executed twice without harm.
+    pub(crate) fn repeatable(&self) -> bool {
+        self.method.is_idempotent() || self.idempotency_key
+    }
+}
+
+/// Reads the facts of `head`, cuts an absolute-form target, and notes the special lines.
+pub(crate) fn read(
+    head: &mut RequestHead<'_>,
+    specials: &mut Specials,
+) -> Result<RequestFacts, Bad> {
+    if head.method == b"CONNECT" {
+        return Err(Bad::Method);
+    }
+    read_target(head)?;
+    let mut scan = Scan::default();
+    specials.clear();
+    for (index, line) in head.fields.0.iter().enumerate() {
+        let name = Name::of(line.name.as_bytes());
+        if name != Name::Other {
+            scan.note(name, line.value, head.version)?;
+            specials.push((name, index as u16));
+        }
+    }
+    if scan.names_fields && named_away(head, b"idempotency-key") {
+        scan.idempotency_key = false;
+    }
+    match scan.hosts {
+        1 => {}
+        0 if head.version == Version::Http10 => {}
+        _ => return Err(Bad::Host),
+    }
+    let method = Method::of(head.method);
+    let counted = matches!(method, Method::Trace | Method::Options);
+    Ok(RequestFacts {
+        method,
+        version: head.version,
+        body: scan.body(head.version)?,
+        keep: if head.version == Version::Http11 { !scan.close } else { scan.keep && !scan.close },
+        te_trailers: scan.te_trailers,
+        idempotency_key: scan.idempotency_key,
+        max_forwards: scan.max_forwards.filter(|_| counted),
+        names_fields: scan.names_fields,
+    })
+}
+
+/// Whether a `Connection` field of `head` names `name` (RFC 9110 section 7.6.1).
+pub(crate) fn named_away(head: &RequestHead<'_>, name: &[u8]) -> bool {
+    super::rewrite::names(head.fields, name)
+}
+
+/// RFC 9112 section 3.2: origin-form, absolute-form, and `*` for OPTIONS.
+fn read_target(head: &mut RequestHead<'_>) -> Result<(), Bad> {
+    let target = head.target;
+    if target.contains(&b'#') {
+        return Err(Bad::Target);
+    }
+    if target.first() == Some(&b'/') || (target == b"*" && head.method == b"OPTIONS") {
+        return Ok(());
+    }
+    let scheme_end = target.iter().position(|&b| b == b':').ok_or(Bad::Target)?;
+    let (scheme, rest) = target.split_at(scheme_end);
+    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
+        return Err(Bad::Target);
+    }
+    let rest = rest.strip_prefix(b"://").ok_or(Bad::Target)?;
+    let end = rest.iter().position(|&b| b == b'/' || b == b'?').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.is_empty() || !head::is_host(authority) {
+        return Err(Bad::Host);
+    }
+    head.authority = Some(authority);
+    head.path = if path.is_empty() { b"/" } else { path };
+    Ok(())
+}
+
+/// What the special lines have said so far.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    pub(super) length: Option<u64>,
+    pub(super) chunked: bool,
+    pub(super) close: bool,
+    pub(super) keep: bool,
+    pub(super) names_fields: bool,
+    words: u32,
+    hosts: u32,
+    te_trailers: bool,
+    idempotency_key: bool,
+    max_forwards: Option<u32>,
+}
+
+/// How many words all `Connection` fields of a head may hold: each is looked for in every line.
+const MAX_CONNECTION_WORDS: u32 = 64;
+
+impl Scan {
+    fn note(&mut self, name: Name, value: &[u8], version: Version) -> Result<(), Bad> {
+        match name {
+            Name::Host => {
+                self.hosts += 1;
+                if !head::is_host(value) {
+                    return Err(Bad::Host);
+                }
+            }
+            Name::Te => {
+                let trailers = |word: &[u8]| word.eq_ignore_ascii_case(b"trailers");
+                self.te_trailers |= field::list(value).any(trailers);
+            }
+            Name::Expect if version == Version::Http11 => {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Bad::Expect);
+                }
+            }
+            Name::IdempotencyKey => self.idempotency_key = !value.is_empty(),
+            Name::MaxForwards => {
+                self.max_forwards = core::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
+            }
+            _ => self.note_framing(name, value)?,
+        }
+        Ok(())
+    }
+
+    /// The part that requests and responses share.
+    pub(super) fn note_framing(&mut self, name: Name, value: &[u8]) -> Result<(), Bad> {
+        match name {
+            Name::Connection => {
+                for word in field::list(value) {
+                    self.words += 1;
+                    self.note_connection(word);
+                }
+                if self.words > MAX_CONNECTION_WORDS {
+                    return Err(Bad::FieldLine);
+                }
+            }
+            Name::ContentLength => {
+                let length = content_length(value).ok_or(Bad::ContentLength)?;
+                if self.length.is_some_and(|earlier| earlier != length) {
+                    return Err(Bad::ContentLength);
+                }
+                self.length = Some(length);
+            }
+            Name::TransferEncoding => {
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Bad::TransferEncoding);
+                }
+                self.chunked = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note_connection(&mut self, word: &[u8]) {
+        if word.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+        } else if word.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep = true;
+        } else if !matches!(Name::of(word), Name::Te | Name::Upgrade) {
+            self.names_fields = true;
+        }
+    }
+
+    /// RFC 9112 section 6.3, without the cases that invite two readings.
+    fn body(&self, version: Version) -> Result<Body, Bad> {
+        match (self.chunked, self.length) {
+            (true, Some(_)) => Err(Bad::AmbiguousLength),
+            (true, None) if version == Version::Http10 => Err(Bad::AmbiguousLength),
+            (true, None) => Ok(Body::chunked(Wrapping::Keep)),
+            (false, length) => Ok(Body::Length(length.unwrap_or(0))),
+        }
+    }
+}
+
+/// One decimal number and nothing else; 18 digits cannot overflow what anybody counts with.
+fn content_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 18 {
+        return None;
+    }
+    value.iter().try_fold(0u64, |sum, digit| {
+        digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::super::head::{parse_request, slots};
+    use super::*;
+
+    fn facts(text: &str) -> Result<RequestFacts, Bad> {
+        let limits = Limits { head_bytes: 9999, fields: 50, target_bytes: 999 };
+        let mut slots = slots();
+        let mut head = parse_request(text.as_bytes(), &mut slots, &limits)?.expect("whole");
+        read(&mut head, &mut Vec::new())
+    }
+
+    fn with(lines: &str) -> Result<RequestFacts, Bad> {
+        facts(&format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"))
+    }
+
+    /// B7.1
+    #[test]
+    fn framing_is_one_reading_or_none() {
+        for (lines, expected) in [
+            ("", Ok(Body::NONE)),
+            ("Content-Length: 5\r\n", Ok(Body::Length(5))),
+            ("Content-Length: 005\r\n", Ok(Body::Length(5))),
+            ("Content-Length: 5\r\ncontent-length: 5\r\n", Ok(Body::Length(5))),
+            ("Transfer-Encoding: Chunked\r\n", Ok(Body::chunked(Wrapping::Keep))),
+            ("Content-Length: 5\r\nContent-Length: 6\r\n", Err(Bad::ContentLength)),
+            ("Content-Length: 5, 5\r\n", Err(Bad::ContentLength)),
+            ("Content-Length: +5\r\n", Err(Bad::ContentLength)),
+            ("Content-Length: -5\r\n", Err(Bad::ContentLength)),
+            ("Content-Length: 0x5\r\n", Err(Bad::ContentLength)),
+            ("Content-Length: 5 5\r\n", Err(Bad::ContentLength)),
+            ("Content-Length:\r\n", Err(Bad::ContentLength)),
+            ("Content-Length: 9999999999999999999\r\n", Err(Bad::ContentLength)),
+            ("Transfer-Encoding: gzip, chunked\r\n", Err(Bad::TransferEncoding)),
+            ("Transfer-Encoding: chunked, chunked\r\n", Err(Bad::TransferEncoding)),
+            ("Transfer-Encoding: identity\r\n", Err(Bad::TransferEncoding)),
+            ("Transfer-Encoding: \"chunked\"\r\n", Err(Bad::TransferEncoding)),
+            ("Transfer-Encoding:\r\n", Err(Bad::TransferEncoding)),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                Err(Bad::TransferEncoding),
+            ),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", Err(Bad::AmbiguousLength)),
+        ] {
+            assert_eq!(with(lines).map(|facts| facts.body), expected, "{lines}");
+        }
+        let old = facts("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(old.map(|facts| facts.body), Err(Bad::AmbiguousLength));
+    }
+
+    /// B7.1
+    #[test]
+    fn exactly_one_host_is_wanted() {
+        for (text, expected) in [
+            ("GET / HTTP/1.1\r\n\r\n", Some(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Some(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Some(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost:\r\n\r\n", None),
+            ("GET / HTTP/1.0\r\n\r\n", None),
+            ("GET / HTTP/1.0\r\nHost: {\r\n\r\n", Some(Bad::Host)),
+            ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Host)),
+            ("GET http://u@h/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Host)),
+            ("GET ftp://h/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
+            ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", None),
+            ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
+            ("GET x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
+            ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Method)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nExpect: cookies\r\n\r\n", Some(Bad::Expect)),
+            ("GET / HTTP/1.0\r\nExpect: cookies\r\n\r\n", None),
+        ] {
+            assert_eq!(facts(text).err(), expected, "{text}");
+        }
+    }
+
+    /// B7.6, B4.3
+    #[test]
+    fn connection_words_and_methods_are_understood() {
+        let all = with("Connection: Close , te\r\nTE: gzip, Trailers\r\n").unwrap();
+        assert!(!all.keep && all.te_trailers && !all.names_fields && !all.repeatable());
+        assert!(with("Connection: keep-alive\r\nIdempotency-Key: x\r\n").unwrap().repeatable());
+        let hidden = with("Connection: idempotency-key\r\nIdempotency-Key: x\r\n").unwrap();
+        assert!(hidden.names_fields && !hidden.repeatable());
+        assert!(!facts("GET / HTTP/1.0\r\n\r\n").unwrap().keep);
+        assert!(facts("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap().keep);
+        assert!(facts("PUT / HTTP/1.0\r\n\r\n").unwrap().repeatable());
+        assert!(!facts("get / HTTP/1.0\r\n\r\n").unwrap().repeatable(), "methods have case");
+        let many = format!("Connection: {}\r\n", "a,".repeat(65));
+        assert_eq!(with(&many).err(), Some(Bad::FieldLine));
+    }
+}

@@ -1,0 +1,148 @@
+//! What a proxy must know of a response head: its framing, and whether the connection lives on.
+//!
+//! This file does not know which endpoint answered, or who asked beyond the method.
+
+use super::body::Body;
+use super::chunk::Wrapping;
+use super::field::Name;
+use super::head::ResponseHead;
+use super::request::{Method, Scan, Specials};
+use super::{Bad, Version};
+
+/// What a proxy acts on in a response.
+#[derive(Clone, Debug)]
+pub(crate) struct ResponseFacts {
+    pub(crate) status: u16,
+    pub(crate) body: Body,
+    /// Whether the connection may carry another request once this response is complete.
+    pub(crate) keep: bool,
+    /// Whether the `Content-Length` lines must not go on: they contradict the framing.
+    pub(crate) hide_length: bool,
+    /// Whether `Connection` names fields beyond the usual words.
+    pub(crate) names_fields: bool,
+}
+
+impl ResponseFacts {
+    /// A 1xx: another head will follow.
+    pub(crate) fn is_interim(&self) -> bool {
+        self.status < 200
+    }
+}
+
+/// Reads the facts of `head`, an answer to `method`; `wrapping` says what the client can take.
+pub(crate) fn read(
+    head: &ResponseHead<'_>,
+    method: Method,
+    wrapping: Wrapping,
+    specials: &mut Specials,
+) -> Result<ResponseFacts, Bad> {
+    let mut scan = Scan::default();
+    specials.clear();
+    for (index, line) in head.fields.0.iter().enumerate() {
+        let name = Name::of(line.name.as_bytes());
+        if name != Name::Other {
+            scan.note_framing(name, line.value)?;
+            specials.push((name, index as u16));
+        }
+    }
+    if scan.chunked && head.version == Version::Http10 {
+        return Err(Bad::AmbiguousLength);
+    }
+    let status = head.status;
+    let never_a_body = status < 200 || status == 204;
+    let body = if never_a_body || status == 304 || method == Method::Head {
+        Body::NONE
+    } else if scan.chunked {
+        Body::chunked(wrapping)
+    } else {
+        scan.length.map_or(Body::UntilClose, Body::Length)
+    };
+    let wanted =
+        if head.version == Version::Http11 { !scan.close } else { scan.keep && !scan.close };
+    // A body announced where none may be will come all the same: it would poison the next answer.
+    let announced = scan.chunked || scan.length.is_some_and(|length| length > 0);
+    let contradicts = scan.chunked && scan.length.is_some() || never_a_body && announced;
+    Ok(ResponseFacts {
+        status,
+        keep: wanted && !contradicts && body != Body::UntilClose,
+        hide_length: contradicts,
+        body,
+        names_fields: scan.names_fields,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::super::head::{parse_response, slots};
+    use super::*;
+
+    fn facts(method: Method, text: &str) -> Result<ResponseFacts, Bad> {
+        let limits = Limits { head_bytes: 9999, fields: 50, target_bytes: 999 };
+        let mut slots = slots();
+        let head = parse_response(text.as_bytes(), &mut slots, &limits)?.expect("whole");
+        read(&head, method, Wrapping::Keep, &mut Vec::new())
+    }
+
+    /// B7.2, RFC 9112 section 6.3
+    #[test]
+    fn framing_follows_status_method_and_fields() {
+        let chunked = Body::chunked(Wrapping::Keep);
+        for (method, text, body, keep) in [
+            (Method::Get, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Body::Length(3), true),
+            (Method::Get, "HTTP/1.1 200 OK\r\n\r\n", Body::UntilClose, false),
+            (Method::Get, "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", Body::Length(3), false),
+            (
+                Method::Get,
+                "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\n",
+                Body::Length(3),
+                true,
+            ),
+            (
+                Method::Get,
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                chunked.clone(),
+                true,
+            ),
+            (
+                Method::Get,
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+                chunked,
+                false,
+            ),
+            (Method::Get, "HTTP/1.1 204 No\r\n\r\n", Body::NONE, true),
+            (Method::Get, "HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", Body::NONE, false),
+            (Method::Get, "HTTP/1.1 304 No\r\nContent-Length: 3\r\n\r\n", Body::NONE, true),
+            (Method::Head, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Body::NONE, true),
+            (
+                Method::Get,
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\n",
+                Body::Length(3),
+                false,
+            ),
+        ] {
+            let facts = facts(method, text).expect(text);
+            assert_eq!((facts.body, facts.keep), (body, keep), "{text}");
+        }
+    }
+
+    /// B7.2
+    #[test]
+    fn contradictions_are_refused() {
+        for (text, bad) in [
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+                Bad::ContentLength,
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3,3\r\n\r\n", Bad::ContentLength),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", Bad::TransferEncoding),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+                Bad::TransferEncoding,
+            ),
+            ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Bad::AmbiguousLength),
+        ] {
+            assert_eq!(facts(Method::Get, text).err(), Some(bad), "{text}");
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! The head as it goes on: what is dropped and what comes in front (`B7.3` to `B7.5`).
+//!
+//! A plan is made while the head is only looked at: ranges that go, and a prefix. The buffer then
+//! carries it out in place (`Buf::rewrite_head`). Lines that stay are never copied apart, so they
+//! are byte-exact by construction. This file does not know endpoints or the registry.
+//!
+//! ```text
+//!   came     | GET /s/v/x HTTP/1.1 | Host: a | Connection: close | Accept: b |
+//!   drops    [=====================]         [===================]
+//!   goes on  | GET /x HTTP/1.1 | X-Forwarded-For: .. | Host: a | Accept: b |
+//! ```
+
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use super::Version;
+use super::field::{self, Name};
+use super::head::{Fields, RequestHead, ResponseHead, offset};
+use super::request::{RequestFacts, Specials};
+use super::response::ResponseFacts;
+
+/// What the name of this proxy is in `Via` and `Proxy-Status`.
+pub(crate) const OUR_NAME: &str = "pointsman";
+
+/// A head's future, worked out without touching it. Reused, so that it does not allocate.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// Ranges of the head that go, ascending; the first is the start line.
+    pub(crate) drops: Vec<(u32, u32)>,
+    /// What comes before the lines that stay.
+    pub(crate) prefix: Vec<u8>,
+}
+
+/// What a hook wants changed in a head.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) added: Vec<u8>,
+    pub(crate) removed: Vec<String>,
+}
+
+/// What becomes of the `X-Forwarded-*` fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forwarding {
+    /// They pass like any other field, and none is added.
+    Off,
+    /// What came is kept, the client is appended.
+    Append,
+    /// What came is dropped.
+    Replace,
+}
+
+/// What decides how a request goes on, beside the request itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestWay<'a> {
+    /// The Host to send instead of the client's.
+    pub(crate) host: Option<&'a [u8]>,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) forwarding: Forwarding,
+    pub(crate) via: bool,
+    pub(crate) changes: Option<&'a Changes>,
+}
+
+/// What decides how a response goes on, beside the response itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResponseWay<'a> {
+    /// What the client speaks.
+    pub(crate) client: Version,
+    /// Whether the client's connection is kept after this response.
+    pub(crate) keep: bool,
+    pub(crate) via: bool,
+    pub(crate) changes: Option<&'a Changes>,
+}
+
+/// Whether a `Connection` field among `fields` names `name`.
+pub(crate) fn names(fields: Fields<'_>, name: &[u8]) -> bool {
+    fields
+        .iter()
+        .filter(|(n, _)| Name::of(n) == Name::Connection)
+        .any(|(_, value)| field::list(value).any(|word| word.eq_ignore_ascii_case(name)))
+}
+
+impl Plan {
+    /// Plans how the request goes on; `write_target` appends the new request target.
+    pub(crate) fn request(
+        &mut self,
+        head: &RequestHead<'_>,
+        facts: &RequestFacts,
+        specials: &Specials,
+        way: &RequestWay<'_>,
+        write_target: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.begin(head.bytes, head.fields);
+        self.prefix.extend_from_slice(head.method);
+        self.prefix.push(b' ');
+        write_target(&mut self.prefix);
+        self.prefix.extend_from_slice(b" HTTP/1.1\r\n");
+        let host = way.host.or(head.authority);
+        if let Some(host) = host {
+            self.line(b"Host: ", host);
+        }
+        if way.forwarding != Forwarding::Off {
+            self.forwarded(head, specials, way);
+        }
+        if way.via {
+            self.joined(b"Via: ", head.fields, specials, Name::Via, via(head.version).as_bytes());
+        }
+        if facts.te_trailers {
+            self.prefix.extend_from_slice(b"TE: trailers\r\n");
+        }
+        if let Some(hops) = facts.max_forwards {
+            let _ = write!(self.prefix, "Max-Forwards: {}\r\n", hops.saturating_sub(1));
+        }
+        let mut seen_length = false;
+        let goes = |name: Name, value: &[u8]| match name {
+            Name::Host => host.is_some(),
+            Name::XForwardedFor => way.forwarding != Forwarding::Off && way.peer.is_some(),
+            Name::XForwardedHost | Name::XForwardedProto => way.forwarding == Forwarding::Replace,
+            Name::Via => way.via,
+            Name::MaxForwards => facts.max_forwards.is_some(),
+            Name::Expect => facts.version == Version::Http10 || value.is_empty(),
+            Name::ContentLength => std::mem::replace(&mut seen_length, true),
+            _ => name.is_hop_by_hop(),
+        };
+        self.drop_lines(head.bytes, head.fields, specials, facts.names_fields, way.changes, goes);
+    }
+
+    /// Plans how the response goes on. Gives `false` if it goes on exactly as it came.
+    pub(crate) fn response(
+        &mut self,
+        head: &ResponseHead<'_>,
+        facts: &ResponseFacts,
+        specials: &Specials,
+        way: &ResponseWay<'_>,
+    ) -> bool {
+        self.begin(head.bytes, head.fields);
+        let line_end = self.drops.first().map_or(0, |first| first.1 as usize);
+        let version = if way.client == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        self.prefix.extend_from_slice(version.as_bytes());
+        self.prefix.extend_from_slice(&head.bytes[version.len()..line_end]);
+        if !facts.is_interim() {
+            match (way.client, way.keep) {
+                (_, false) => self.prefix.extend_from_slice(b"Connection: close\r\n"),
+                (Version::Http10, true) => {
+                    self.prefix.extend_from_slice(b"Connection: keep-alive\r\n");
+                }
+                (Version::Http11, true) => {}
+            }
+        }
+        if way.via {
+            self.joined(b"Via: ", head.fields, specials, Name::Via, via(head.version).as_bytes());
+        }
+        let old_client = way.client == Version::Http10;
+        let mut seen_length = false;
+        let goes = |name: Name, _: &[u8]| match name {
+            Name::ContentLength => facts.hide_length || std::mem::replace(&mut seen_length, true),
+            Name::TransferEncoding => old_client || facts.is_interim() || facts.status == 204,
+            Name::Trailer => old_client,
+            Name::Via => way.via,
+            _ => name.is_hop_by_hop(),
+        };
+        self.drop_lines(head.bytes, head.fields, specials, facts.names_fields, way.changes, goes);
+        // A line that goes may stand right behind the start line, and then widens its range.
+        let only_start = self.drops == [(0, line_end as u32)];
+        !only_start || self.prefix != head.bytes[..line_end]
+    }
+
+    /// The start line always goes; the prefix has the new one.
+    fn begin(&mut self, bytes: &[u8], fields: Fields<'_>) {
+        self.prefix.clear();
+        self.drops.clear();
+        let first = fields.0.first().map_or(bytes.len() - 2, |f| offset(bytes, f.name.as_bytes()));
+        self.drops.push((0, first as u32));
+    }
+
+    fn line(&mut self, name: &[u8], value: &[u8]) {
+        self.prefix.extend_from_slice(name);
+        self.prefix.extend_from_slice(value);
+        self.prefix.extend_from_slice(b"\r\n");
+    }
+
+    /// `B7.5`: who asked, for which host, over what.
+    fn forwarded(&mut self, head: &RequestHead<'_>, specials: &Specials, way: &RequestWay<'_>) {
+        let append = way.forwarding == Forwarding::Append;
+        if let Some(peer) = way.peer {
+            self.prefix.extend_from_slice(b"X-Forwarded-For: ");
+            if append {
+                self.values(head.fields, specials, Name::XForwardedFor);
+            }
+            push_ip(&mut self.prefix, peer);
+            self.prefix.extend_from_slice(b"\r\n");
+        }
+        let came = |name| append && specials.iter().any(|(special, _)| *special == name);
+        if !came(Name::XForwardedHost) {
+            if let Some(host) = head.authority().filter(|host| !host.is_empty()) {
+                self.line(b"X-Forwarded-Host: ", host);
+            }
+        }
+        if !came(Name::XForwardedProto) {
+            self.prefix.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+        }
+    }
+
+    /// One line with all earlier values of `name`, then `last`.
+    fn joined(&mut self, text: &[u8], from: Fields<'_>, all: &Specials, name: Name, last: &[u8]) {
+        self.prefix.extend_from_slice(text);
+        self.values(from, all, name);
+        self.prefix.extend_from_slice(last);
+        self.prefix.extend_from_slice(b"\r\n");
+    }
+
+    fn values(&mut self, fields: Fields<'_>, specials: &Specials, name: Name) {
+        for (_, index) in specials.iter().filter(|(special, _)| *special == name) {
+            let value = fields.0.get(usize::from(*index)).map_or(&b""[..], |line| line.value);
+            if !value.is_empty() {
+                self.prefix.extend_from_slice(value);
+                self.prefix.extend_from_slice(b", ");
+            }
+        }
+    }
+
+    fn drop_lines(
+        &mut self,
+        bytes: &[u8],
+        fields: Fields<'_>,
+        specials: &Specials,
+        names_fields: bool,
+        changes: Option<&Changes>,
+        mut goes: impl FnMut(Name, &[u8]) -> bool,
+    ) {
+        if let Some(changes) = changes {
+            self.prefix.extend_from_slice(&changes.added);
+        }
+        let removed = |name: &str| {
+            changes.is_some_and(|c| c.removed.iter().any(|r| r.eq_ignore_ascii_case(name)))
+        };
+        if names_fields || changes.is_some_and(|c| !c.removed.is_empty()) {
+            for (index, line) in fields.0.iter().enumerate() {
+                let name = Name::of(line.name.as_bytes());
+                let named = || names_fields && names(fields, line.name.as_bytes());
+                if (name != Name::Other && goes(name, line.value))
+                    || (!name.is_protected() && (named() || removed(line.name)))
+                {
+                    self.drop_line(bytes, fields, index);
+                }
+            }
+            return;
+        }
+        for &(name, index) in specials {
+            let index = usize::from(index);
+            let value = fields.0.get(index).map_or(&b""[..], |line| line.value);
+            if goes(name, value) {
+                self.drop_line(bytes, fields, index);
+            }
+        }
+    }
+
+    fn drop_line(&mut self, bytes: &[u8], fields: Fields<'_>, index: usize) {
+        let Some(line) = fields.0.get(index) else { return };
+        let from = offset(bytes, line.name.as_bytes()) as u32;
+        let next = fields.0.get(index + 1);
+        let to = next.map_or(bytes.len() - 2, |n| offset(bytes, n.name.as_bytes())) as u32;
+        match self.drops.last_mut() {
+            Some(last) if last.1 == from => last.1 = to,
+            _ => self.drops.push((from, to)),
+        }
+    }
+}
+
+fn via(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => "1.0 pointsman",
+        Version::Http11 => "1.1 pointsman",
+    }
+}
+
+/// Appends the address as text: v4 by hand, because every request of every client pays for it.
+fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    let IpAddr::V4(v4) = ip.to_canonical() else {
+        let _ = write!(out, "{ip}");
+        return;
+    };
+    for (place, octet) in v4.octets().into_iter().enumerate() {
+        if place > 0 {
+            out.push(b'.');
+        }
+        if octet >= 100 {
+            out.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            out.push(b'0' + octet / 10 % 10);
+        }
+        out.push(b'0' + octet % 10);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chunk::Wrapping;
+    use super::super::head::{parse_request, parse_response, slots};
+    use super::super::{Limits, request, response};
+    use super::*;
+
+    const LIMITS: Limits = Limits { head_bytes: 9999, fields: 50, target_bytes: 999 };
+    const PLAIN: RequestWay<'_> = RequestWay {
+        host: None,
+        peer: None,
+        forwarding: Forwarding::Off,
+        via: false,
+        changes: None,
+    };
+
+    /// Carries a plan out the slow and obvious way.
+    fn text(plan: &Plan, bytes: &[u8]) -> String {
+        let mut out = plan.prefix.clone();
+        let mut from = 0;
+        for &(drop_from, drop_to) in &plan.drops {
+            out.extend_from_slice(&bytes[from..drop_from as usize]);
+            from = drop_to as usize;
+        }
+        out.extend_from_slice(&bytes[from..]);
+        String::from_utf8(out).expect("text")
+    }
+
+    fn request_with(lines: &str, way: &RequestWay<'_>) -> String {
+        let came = format!("{lines}\r\n");
+        let (mut slots, mut specials, mut plan) = (slots(), Vec::new(), Plan::default());
+        let mut head = parse_request(came.as_bytes(), &mut slots, &LIMITS).unwrap().unwrap();
+        let facts = request::read(&mut head, &mut specials).unwrap();
+        plan.request(&head, &facts, &specials, way, |out| out.extend_from_slice(b"/new"));
+        self::text(&plan, came.as_bytes())
+    }
+
+    fn response_with(lines: &str, way: &ResponseWay<'_>) -> (bool, String) {
+        let came = format!("{lines}\r\n");
+        let (mut slots, mut specials, mut plan) = (slots(), Vec::new(), Plan::default());
+        let head = parse_response(came.as_bytes(), &mut slots, &LIMITS).unwrap().unwrap();
+        let facts =
+            response::read(&head, request::Method::Get, Wrapping::Keep, &mut specials).unwrap();
+        let changed = plan.response(&head, &facts, &specials, way);
+        (changed, self::text(&plan, came.as_bytes()))
+    }
+
+    /// B7.3, B7.4
+    #[test]
+    fn hop_by_hop_lines_go_and_all_others_stay_as_they_came() {
+        for (came, goes_on) in [
+            ("GET /s/v/x HTTP/1.1\r\nHost: a\r\n", "GET /new HTTP/1.1\r\nHost: a\r\n\r\n"),
+            (
+                "brew /s HTTP/1.0\r\nhOST:a\r\nX:  1 \r\nX: \r\nx:2\r\n",
+                "brew /new HTTP/1.1\r\nhOST:a\r\nX:  1 \r\nX: \r\nx:2\r\n\r\n",
+            ),
+            (
+                "GET / HTTP/1.1\r\nConnection: Foo, host, keep-alive\r\nHost: a\r\nFOO: 1\r\n\
+                 Keep-Alive: 5\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n",
+                "GET /new HTTP/1.1\r\nHost: a\r\n\r\n",
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: TE\r\nTE: gzip, trailers\r\n",
+                "GET /new HTTP/1.1\r\nTE: trailers\r\nHost: a\r\n\r\n",
+            ),
+            ("GET / HTTP/1.1\r\nHost: a\r\nTE: gzip\r\n", "GET /new HTTP/1.1\r\nHost: a\r\n\r\n"),
+            (
+                "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 0\r\n",
+                "PUT /new HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+            ),
+            (
+                "OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n",
+                "OPTIONS /new HTTP/1.1\r\nMax-Forwards: 2\r\nHost: a\r\n\r\n",
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\nTrailer: x\r\n",
+                "GET /new HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\nTrailer: x\r\n\r\n",
+            ),
+            ("GET http://b:1/x HTTP/1.1\r\nHost: a\r\n", "GET /new HTTP/1.1\r\nHost: b:1\r\n\r\n"),
+        ] {
+            assert_eq!(request_with(came, &PLAIN), goes_on, "{came}");
+        }
+    }
+
+    /// B7.5
+    #[test]
+    fn forwarded_fields_are_appended_or_replaced() {
+        let peer: Option<IpAddr> = Some("10.20.130.4".parse().unwrap());
+        let append = RequestWay { peer, forwarding: Forwarding::Append, ..PLAIN };
+        let replace = RequestWay { forwarding: Forwarding::Replace, ..append };
+        let bare = "GET / HTTP/1.1\r\nHost: a\r\n";
+        let added = "GET /new HTTP/1.1\r\nX-Forwarded-For: 10.20.130.4\r\n\
+                     X-Forwarded-Host: a\r\nX-Forwarded-Proto: http\r\nHost: a\r\n\r\n";
+        assert_eq!(request_with(bare, &append), added);
+        assert_eq!(request_with(bare, &replace), added);
+        let prior = "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nHost: a\r\n\
+                     X-Forwarded-Proto: https\r\nConnection: x-forwarded-for\r\n\
+                     x-forwarded-for: 2.2.2.2, 3.3.3.3\r\n";
+        assert_eq!(
+            request_with(prior, &append),
+            "GET /new HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 10.20.130.4\r\n\
+             X-Forwarded-Host: a\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n"
+        );
+        assert_eq!(request_with(prior, &replace), added);
+        let unix = RequestWay { peer: None, ..append };
+        assert!(request_with(prior, &unix).contains("X-Forwarded-For: 1.1.1.1\r\n"));
+        let v6 = RequestWay { peer: Some("::1".parse().unwrap()), ..append };
+        assert!(request_with(bare, &v6).contains("X-Forwarded-For: ::1\r\n"));
+    }
+
+    #[test]
+    fn host_via_and_hooks_have_their_say() {
+        let changes = Changes {
+            added: b"X-New: 1\r\n".to_vec(),
+            removed: vec!["cookie".into(), "Host".into()],
+        };
+        let way = RequestWay { host: Some(b"e:1"), via: true, changes: Some(&changes), ..PLAIN };
+        assert_eq!(
+            request_with("GET / HTTP/1.0\r\nVia: 1.0 x\r\nCookie: c\r\n", &way),
+            "GET /new HTTP/1.1\r\nHost: e:1\r\nVia: 1.0 x, 1.0 pointsman\r\nX-New: 1\r\n\r\n"
+        );
+    }
+
+    /// B7.3, B7.4, B7.6
+    #[test]
+    fn responses_change_only_where_they_must() {
+        let way = |client, keep| ResponseWay { client, keep, via: false, changes: None };
+        let (new, old) = (way(Version::Http11, true), way(Version::Http10, true));
+        let verbatim = "HTTP/1.1 299 My Own \r\nX:1\r\nContent-Length: 0\r\n";
+        assert_eq!(response_with(verbatim, &new), (false, format!("{verbatim}\r\n")));
+        for (came, way, goes_on) in [
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n",
+                &new,
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+                &old,
+                "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: a\r\n",
+                &way(Version::Http10, false),
+                "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\
+                 Trailer: a\r\n",
+                &new,
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: a\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 103 Early Hints\r\nLink: x\r\nConnection: Nosy\r\nNosy: 1\r\n",
+                &way(Version::Http11, false),
+                "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n",
+            ),
+        ] {
+            assert_eq!(response_with(came, way), (true, goes_on.to_string()), "{came}");
+        }
+    }
+}
