@@ -1,0 +1,87 @@
+//! Listeners: taking clients in, in batches, and pausing where there is no room.
+//!
+//! At `max-connections` a listener is left alone: the kernel's queue waits. Out of descriptors the
+//! same, with a pause, because an edge is not repeated and asking at once again would spin
+//! (`B8.3`). This file does not know what clients say.
+
+use std::io::ErrorKind;
+
+use crate::keys::Source;
+use crate::net::Net;
+use crate::time::Ms;
+
+use super::Engine;
+use super::client::Client;
+use super::timers::Due;
+
+/// How many clients one listener takes in per turn.
+const BATCH: usize = 64;
+/// How long a listener rests when the process is out of descriptors.
+const PAUSE_MS: u64 = 100;
+
+/// One listener.
+#[derive(Debug, Default)]
+pub(super) struct Listener {
+    /// Somebody may be waiting.
+    pub(super) ready: bool,
+    paused: bool,
+    due: Due,
+}
+
+impl<N: Net> Engine<N> {
+    fn has_room(&self) -> bool {
+        self.clients.len() < self.desk.config.max_connections
+    }
+
+    /// Whether a client can be taken in now.
+    pub(super) fn may_accept(&self) -> bool {
+        self.has_room() && self.listeners.iter().any(|l| l.ready && !l.paused)
+    }
+
+    /// Takes in who waits, and serves each at once: mostly its request is here already.
+    pub(super) fn accept_all(&mut self, net: &mut N) {
+        for number in 0..self.listeners.len() {
+            for _ in 0..BATCH {
+                let may = self.listeners.get(number).is_some_and(|l| l.ready && !l.paused);
+                if !may || !self.has_room() || !self.accept_one(net, number) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn accept_one(&mut self, net: &mut N, number: usize) -> bool {
+        let Some(listener) = self.listeners.get_mut(number) else { return false };
+        match net.accept(number as u32) {
+            Ok((sock, address)) => {
+                let key = self.clients.insert(Client::new(sock, address));
+                self.pump(net, key);
+                true
+            }
+            Err(error) => {
+                match error.kind() {
+                    ErrorKind::WouldBlock => listener.ready = false,
+                    // The client gave up while it was waiting, or the call was disturbed.
+                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted => return true,
+                    _ => {
+                        log::warn!("accept: {error}; pausing for {PAUSE_MS} ms");
+                        listener.paused = true;
+                        let at = self.now + PAUSE_MS;
+                        let source = Source::Listener(number as u32);
+                        self.timers.set(&mut listener.due, source, at);
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    /// A pause may be over.
+    pub(super) fn resume_listener(&mut self, number: u32, at: Ms) {
+        let Some(listener) = self.listeners.get_mut(number as usize) else { return };
+        let source = Source::Listener(number);
+        if self.timers.comes_up(&mut listener.due, source, at, self.now) {
+            listener.paused = false;
+        }
+    }
+}

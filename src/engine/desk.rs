@@ -1,0 +1,368 @@
+//! The desk: a request head comes in, and leaves with an address. It routes, asks the registry,
+//! chooses an endpoint and plans how heads go on; every policy that an embedder can replace is
+//! called from here.
+//!
+//! The desk does not know connections, and it touches no buffer: it looks at heads and leaves
+//! plans.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::balance::Balancer;
+use crate::config::{Config, Forwarded, HostRule};
+use crate::endpoint::{Endpoint, Failure};
+use crate::exchange::Exchange;
+use crate::h1::answer::Answer;
+use crate::h1::head::{self, RequestHead, ResponseHead};
+use crate::h1::request::{self, RequestFacts, Specials};
+use crate::h1::response::ResponseFacts;
+use crate::h1::rewrite::{Changes, Forwarding, Plan, RequestWay, ResponseWay};
+use crate::h1::{Bad, Limits, Version};
+use crate::hooks::{Decision, Edit, Hooks};
+use crate::keys::Key;
+use crate::registry::Registry;
+use crate::rng::Rng;
+use crate::route::{NoRoute, Router, write_target};
+use crate::summary::{Reason, Summary};
+use crate::time::Ms;
+
+use super::peers::Peers;
+use super::services::{ServiceId, Services};
+
+/// The service that everything goes to which no other service wants.
+const CATCH_ALL: &str = "*";
+
+/// Makes a balancer for a service.
+pub(crate) type Balancing = Box<dyn Fn(&str) -> Box<dyn Balancer> + Send>;
+
+/// What the desk remembers of a request while it travels.
+#[derive(Debug, Default)]
+pub(crate) struct Trip {
+    pub(crate) service: Option<ServiceId>,
+    /// The endpoint that has it, or had it last.
+    pub(crate) peer: Option<Key>,
+    /// Endpoints that have failed it.
+    pub(crate) tried: Vec<Key>,
+    /// What hashing goes by.
+    key: u64,
+    /// The target as it would go to an endpoint without a base; empty as long as that is what
+    /// stands in the head.
+    rest: Vec<u8>,
+    /// Whether the Host line is the endpoint's: then it is the second line of the head.
+    own_host: bool,
+}
+
+impl Trip {
+    /// Ready for another request, without giving memory back.
+    pub(crate) fn clear(&mut self) {
+        self.service = None;
+        self.peer = None;
+        self.tried.clear();
+        self.rest.clear();
+        self.own_host = false;
+    }
+}
+
+/// What became of a head.
+pub(crate) enum Received {
+    /// It is not whole yet.
+    Partial,
+    /// It goes on, by the plan at the desk: the exchange, and the length of the head as it came.
+    Forward(Exchange, usize),
+    /// It is answered here: if its framing is sound, the exchange and the length of the head.
+    Refused(Reason, Option<(Exchange, usize)>),
+    /// A hook answers it.
+    Hook(Answer, Exchange, usize),
+}
+
+/// All policy of one engine.
+pub(crate) struct Desk {
+    pub(crate) config: Config,
+    pub(crate) registry: Box<dyn Registry>,
+    pub(crate) router: Box<dyn Router>,
+    pub(crate) balancing: Balancing,
+    pub(crate) hooks: Box<dyn Hooks>,
+    pub(crate) rng: Rng,
+    pub(crate) services: Services,
+    pub(crate) peers: Peers,
+    /// Idle connections that must be closed: their endpoint is gone.
+    pub(crate) closed: Vec<Key>,
+    pub(crate) plan: Plan,
+    pub(crate) specials: Specials,
+    pub(crate) draining: bool,
+}
+
+impl Desk {
+    /// As many fields again for responses, and twice the bytes: a request is refused with a status
+    /// that says so, but a response that is refused is a request lost.
+    pub(crate) fn response_limits(&self) -> Limits {
+        Limits { head_bytes: 2 * self.config.max_head_bytes, ..self.request_limits() }
+    }
+
+    pub(crate) fn request_limits(&self) -> Limits {
+        Limits {
+            head_bytes: self.config.max_head_bytes,
+            fields: self.config.max_fields,
+            target_bytes: self.config.max_target_bytes,
+        }
+    }
+
+    /// Judges the head at the beginning of `bytes`, and plans how it goes on to an endpoint, which
+    /// is then `trip.peer`.
+    pub(crate) fn receive(
+        &mut self,
+        bytes: &[u8],
+        client: Option<IpAddr>,
+        trip: &mut Trip,
+    ) -> Received {
+        let limits = self.request_limits();
+        let mut slots = head::slots();
+        let mut head = match head::parse_request(bytes, &mut slots, &limits) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Received::Partial,
+            Err(bad) => return Received::Refused(Reason::Request(bad), None),
+        };
+        let facts = match request::read(&mut head, &mut self.specials) {
+            Ok(facts) => facts,
+            Err(bad) => return Received::Refused(Reason::Request(bad), None),
+        };
+        let (exchange, len) = (Exchange::new(&facts), head.bytes.len());
+        if facts.max_forwards == Some(0) {
+            return Received::Refused(Reason::LastHop, Some((exchange, len)));
+        }
+        let mut edit = Edit::default();
+        if let Decision::Answer(answer) = self.hooks.request(&head, &mut edit) {
+            return Received::Hook(answer, exchange, len);
+        }
+        let changes = (!edit.is_empty()).then_some(&edit.changes);
+        match self.send_off(&head, &facts, client, trip, changes) {
+            Ok(()) => Received::Forward(exchange, len),
+            Err(reason) => Received::Refused(reason, Some((exchange, len))),
+        }
+    }
+
+    fn send_off(
+        &mut self,
+        head: &RequestHead<'_>,
+        facts: &RequestFacts,
+        client: Option<IpAddr>,
+        trip: &mut Trip,
+        changes: Option<&Changes>,
+    ) -> Result<(), Reason> {
+        let (id, rest) = self.find_service(head)?;
+        trip.service = Some(id);
+        let Some(service) = self.services.get(id) else { return Err(Reason::NotFound) };
+        trip.key = service.balancer.key(head, client);
+        let chosen = self.services.choose(id, &self.peers, &trip.tried, trip.key, &mut self.rng);
+        trip.peer = Some(chosen.ok_or(Reason::NoEndpoint)?);
+        self.plan_request(head, facts, client, trip, rest.slice(head), changes);
+        Ok(())
+    }
+
+    /// The service that `head` is for, and what of its target goes on.
+    fn find_service(&mut self, head: &RequestHead<'_>) -> Result<(ServiceId, Rest), Reason> {
+        let Desk { router, registry, services, peers, closed, balancing, .. } = self;
+        let mut enter = |name: &str| {
+            let snapshot = registry.lookup(name)?;
+            Some(services.enter(name, snapshot, peers, closed, |name| balancing(name)))
+        };
+        match router.route(head) {
+            Ok(route) => {
+                if let Some(id) = enter(route.service) {
+                    return Ok((id, Rest::of(head, route.rest)));
+                }
+            }
+            Err(NoRoute::Climbs) => return Err(Reason::Request(Bad::Target)),
+            Err(NoRoute::NotFound) => {}
+        }
+        // The catch-all cuts nothing; but what climbs, climbs there too.
+        let id = enter(CATCH_ALL).ok_or(Reason::NotFound)?;
+        if crate::route::climbs(head.path()) {
+            return Err(Reason::Request(Bad::Target));
+        }
+        Ok((id, Rest::Suffix(0)))
+    }
+
+    /// Another endpoint for a request, by what the registry says now: then `trip.peer`.
+    pub(crate) fn again(&mut self, trip: &mut Trip) -> Option<Key> {
+        let id = trip.service?;
+        let Desk { services, registry, peers, closed, rng, .. } = self;
+        let name = services.get(id).map(|service| service.name.clone())?;
+        services.refresh(id, registry.lookup(&name)?, peers, closed);
+        let peer = services.choose(id, peers, &trip.tried, trip.key, rng)?;
+        trip.peer = Some(peer);
+        Some(peer)
+    }
+
+    /// Plans what must change in `head`, which was on its way to another endpoint, so that it can
+    /// go to `trip.peer`: the target, and the Host line if that is the endpoint's. Gives `false`
+    /// if nothing must.
+    pub(crate) fn readdress(&mut self, head: &[u8], trip: &mut Trip) -> bool {
+        let peer = trip.peer.and_then(|peer| self.peers.get(peer));
+        let Some(endpoint) = peer.map(|peer| &peer.endpoint) else { return false };
+        if trip.rest.is_empty() && endpoint.is_plain() && !trip.own_host {
+            return false;
+        }
+        let mut lines = head.split_inclusive(|&b| b == b'\n');
+        let line = lines.next().unwrap_or_default();
+        let mut words = line.split(|&b| b == b' ');
+        let (method, target) = (words.next(), words.next());
+        if trip.rest.is_empty() {
+            trip.rest.extend_from_slice(target.unwrap_or_default());
+        }
+        let Plan { prefix, drops } = &mut self.plan;
+        prefix.clear();
+        prefix.extend_from_slice(method.unwrap_or_default());
+        prefix.push(b' ');
+        put_target(prefix, endpoint, &trip.rest);
+        prefix.extend_from_slice(b" HTTP/1.1\r\n");
+        let mut dropped = line.len();
+        if trip.own_host {
+            dropped += lines.next().map_or(0, <[u8]>::len);
+            prefix.extend_from_slice(b"Host: ");
+            prefix.extend_from_slice(endpoint.authority().as_bytes());
+            prefix.extend_from_slice(b"\r\n");
+        }
+        drops.clear();
+        drops.push((0, dropped as u32));
+        if endpoint.is_plain() {
+            trip.rest.clear();
+        }
+        true
+    }
+
+    fn plan_request(
+        &mut self,
+        head: &RequestHead<'_>,
+        facts: &RequestFacts,
+        client: Option<IpAddr>,
+        trip: &mut Trip,
+        rest: &[u8],
+        changes: Option<&Changes>,
+    ) {
+        let peer = trip.peer.and_then(|peer| self.peers.get(peer));
+        let Some(endpoint) = peer.map(|peer| &peer.endpoint) else { return };
+        trip.own_host = self.config.host == HostRule::Endpoint || head.authority().is_none();
+        if !endpoint.is_plain() {
+            trip.rest.extend_from_slice(rest);
+        }
+        let trusted = |ip: IpAddr| self.config.trusted.iter().any(|net| net.contains(ip));
+        let known = self.config.trusted.is_empty() || client.is_none_or(trusted);
+        let way = RequestWay {
+            host: trip.own_host.then(|| endpoint.authority().as_bytes()),
+            peer: client,
+            forwarding: match self.config.forwarded {
+                Forwarded::Off => Forwarding::Off,
+                Forwarded::Append if known => Forwarding::Append,
+                Forwarded::Append | Forwarded::Replace => Forwarding::Replace,
+            },
+            via: self.config.via,
+            changes,
+        };
+        let target = |out: &mut Vec<u8>| put_target(out, endpoint, rest);
+        self.plan.request(head, facts, &self.specials, &way, target);
+    }
+
+    /// Plans how a response head goes on. Gives `false` if it goes on exactly as it came.
+    pub(crate) fn plan_response(
+        &mut self,
+        head: &ResponseHead<'_>,
+        facts: &ResponseFacts,
+        client: Version,
+        keep: bool,
+    ) -> bool {
+        let mut edit = Edit::default();
+        if !facts.is_interim() {
+            self.hooks.response(head, &mut edit);
+        }
+        let changes = (!edit.is_empty()).then_some(&edit.changes);
+        let way = ResponseWay { client, keep, via: self.config.via, changes };
+        self.plan.response(head, facts, &self.specials, &way)
+    }
+
+    /// `peer` has disappointed the request.
+    pub(crate) fn failed(&mut self, trip: &mut Trip, why: Failure, now: Ms) {
+        let Some(peer) = trip.peer else { return };
+        if !trip.tried.contains(&peer) {
+            trip.tried.push(peer);
+        }
+        if let Some((service, endpoint)) = self.whereabouts(trip) {
+            let (name, endpoint) = (service.to_owned(), endpoint.clone());
+            log::debug!("{name}: {endpoint}: {}", why.word());
+            self.registry.failure(&name, &endpoint, why, now);
+        }
+    }
+
+    /// `peer` has answered the request.
+    pub(crate) fn succeeded(&mut self, trip: &Trip, now: Ms) {
+        let Desk { registry, services, peers, .. } = self;
+        let service = trip.service.and_then(|id| services.get(id));
+        let peer = trip.peer.and_then(|peer| peers.get(peer));
+        if let (Some(service), Some(peer)) = (service, peer) {
+            registry.success(&service.name, &peer.endpoint, now);
+        }
+    }
+
+    /// An exchange has ended; `tell` puts its service and endpoint, as far as they are known, into
+    /// the summary.
+    pub(crate) fn finished<'a>(
+        &'a mut self,
+        trip: &Trip,
+        tell: impl FnOnce(&'a str, Option<&'a Endpoint>) -> Summary<'a>,
+    ) {
+        let Desk { services, peers, hooks, .. } = self;
+        let service = trip.service.and_then(|id| services.get(id));
+        let peer = trip.peer.and_then(|peer| peers.get(peer));
+        let name = service.map_or("", |service| &service.name);
+        let summary = tell(name, peer.map(|peer| &peer.endpoint));
+        log::debug!("{summary:?}");
+        hooks.finished(&summary);
+    }
+
+    /// The service and endpoint of a request, as far as they are known.
+    fn whereabouts(&self, trip: &Trip) -> Option<(&str, &Endpoint)> {
+        let service = self.services.get(trip.service?)?;
+        let peer = self.peers.get(trip.peer?)?;
+        Some((&service.name, &peer.endpoint))
+    }
+
+    /// Tells the services what the registry says of `name` now.
+    pub(crate) fn refresh(&mut self, name: &str) {
+        let Desk { registry, services, peers, closed, .. } = self;
+        if let Some(snapshot) = registry.lookup(name) {
+            services.refresh_known(name, &Arc::clone(snapshot), peers, closed);
+        }
+    }
+}
+
+fn put_target(out: &mut Vec<u8>, endpoint: &Endpoint, rest: &[u8]) {
+    if rest == b"*" {
+        out.push(b'*');
+    } else {
+        write_target(out, endpoint.base(), endpoint.query(), rest);
+    }
+}
+
+/// What of a target goes on: mostly a suffix of the path; a router may also make up its own.
+enum Rest {
+    Suffix(usize),
+    Own(Vec<u8>),
+}
+
+impl Rest {
+    fn of(head: &RequestHead<'_>, rest: &[u8]) -> Rest {
+        let path = head.path();
+        let cut = path.len().checked_sub(rest.len());
+        match cut.filter(|&cut| path.get(cut..) == Some(rest)) {
+            Some(cut) => Rest::Suffix(cut),
+            None => Rest::Own(rest.to_vec()),
+        }
+    }
+
+    fn slice<'a>(&'a self, head: &RequestHead<'a>) -> &'a [u8] {
+        match self {
+            Rest::Suffix(cut) => head.path().get(*cut..).unwrap_or_default(),
+            Rest::Own(rest) => rest,
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Endings: our own answers, cuts, summaries, and what becomes of the client's connection.
+//!
+//! Every exchange passes through [`Engine::settle_account`] exactly once. This file does not know
+//! how bytes are framed or where they go.
+
+use crate::endpoint::Failure;
+use crate::exchange::{Exchange, Lost};
+use crate::h1::answer::Answer;
+use crate::keys::{Key, Source};
+use crate::net::{Net, Ready};
+use crate::summary::{Outcome, Reason, Summary};
+use crate::time::Ms;
+
+use super::Engine;
+use super::client::{Ending, Phase, Stage, Work};
+use super::pump::{After, Applied};
+use super::relay::push;
+use super::timers::Timers;
+
+/// How many unused works are kept.
+const KEPT_WORKS: usize = 256;
+
+impl<N: Net> Engine<N> {
+    /// Answers the request ourselves, for this reason.
+    pub(super) fn refuse(
+        &mut self,
+        key: Key,
+        work: Box<Work>,
+        reason: Reason,
+        exchange: Option<Exchange>,
+    ) -> After {
+        self.answer(key, work, reason.answer(), reason, exchange)
+    }
+
+    /// Answers the request ourselves. Without an exchange its framing is unknown: then nothing
+    /// behind it can be read either, and the connection is closed (`B7.1`).
+    pub(super) fn answer(
+        &mut self,
+        _key: Key,
+        mut work: Box<Work>,
+        mut answer: Answer,
+        reason: Reason,
+        exchange: Option<Exchange>,
+    ) -> After {
+        debug_assert!(work.link.is_none());
+        self.desk.hooks.own_answer(&mut answer);
+        let keep = exchange.is_some_and(|mut exchange| exchange.promise_own(self.desk.draining));
+        let mut bytes = Vec::new();
+        answer.write(&mut bytes, work.version, keep, work.head_only);
+        work.status = answer.status();
+        work.req.give_up();
+        work.resp.truncate();
+        if !work.resp.put(&bytes) {
+            let wanted = work.resp.len() + bytes.len() + crate::buf::HEADROOM;
+            let mem = self.bufs.lend_always(wanted);
+            self.bufs.give_back(work.resp.attach(mem));
+            let fits = work.resp.put(&bytes);
+            debug_assert!(fits);
+        }
+        work.down_at = self.now;
+        work.phase = Phase::Flush(Ending { outcome: Outcome::Refused(reason), keep, linger: true });
+        After::Continue(Stage::Busy(work))
+    }
+
+    /// The exchange cannot go on, for this reason: an answer of ours if the client has none yet,
+    /// else a cut.
+    pub(super) fn give_in(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        exchange: Exchange,
+        reason: Reason,
+    ) -> After {
+        self.detach(&mut work);
+        match reason {
+            Reason::Response(_) => {
+                self.desk.failed(&mut work.trip, Failure::BadResponse, self.now);
+            }
+            Reason::FirstByteTimeout | Reason::ResponseIdle | Reason::EndpointStalled => {
+                self.desk.failed(&mut work.trip, Failure::NoAnswer, self.now);
+            }
+            _ => {}
+        }
+        if exchange.answering() {
+            return self.cut(net, key, work, exchange, reason);
+        }
+        // What is left of a broken request cannot be told from the next one.
+        let sound = !matches!(reason, Reason::Request(_));
+        self.refuse(key, work, reason, sound.then_some(exchange))
+    }
+
+    /// Ends an answer in its middle so that it cannot look whole (`B4.6`): what is in the buffer
+    /// still goes out, but where the end of the connection is the end of the body, an RST must
+    /// say that this was not it.
+    pub(super) fn cut(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        exchange: Exchange,
+        reason: Reason,
+    ) -> After {
+        if let Some(client) = self.clients.get_mut(key) {
+            let pushed = push(net, &mut client.sock, &mut client.ready, &mut work.resp);
+            work.response_bytes += pushed.unwrap_or(0) as u64;
+        }
+        self.settle_account(key, &work, Outcome::Cut(reason));
+        self.give_back(work);
+        let abort = exchange.ends_with_connection() || reason == Reason::ClientStalled;
+        if abort { After::Abort } else { After::Close }
+    }
+
+    /// The client is gone: its upstream exchange ends at once, and is not held against the
+    /// endpoint (`B8.5`).
+    pub(super) fn abandon(&mut self, key: Key, mut work: Box<Work>, outcome: Outcome) -> After {
+        self.detach(&mut work);
+        self.settle_account(key, &work, outcome);
+        self.give_back(work);
+        After::Close
+    }
+
+    /// The last byte of the answer is written.
+    pub(super) fn finish(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        ending: Ending,
+    ) -> After {
+        self.settle_account(key, &work, ending.outcome);
+        if ending.keep {
+            work.req.give_up();
+            work.clear();
+            self.bufs.give_back(work.resp.detach());
+            if work.req.is_empty() {
+                self.give_back(work);
+                return After::Continue(Stage::Idle);
+            }
+            return After::Continue(Stage::Busy(work));
+        }
+        self.give_back(work);
+        if !ending.linger {
+            return After::Close;
+        }
+        let Some(client) = self.clients.get_mut(key) else { return After::Close };
+        net.shutdown_write(&mut client.sock);
+        let config = &self.desk.config;
+        let bytes_left = u32::try_from(config.linger_bytes).unwrap_or(u32::MAX);
+        After::Continue(Stage::Linger { bytes_left, until: self.now + config.linger_ms })
+    }
+
+    /// Reads and drops what a client still sends after its answer.
+    pub(super) fn linger(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut bytes_left: u32,
+        until: Ms,
+    ) -> After {
+        let Some(client) = self.clients.get_mut(key) else { return After::Close };
+        let mut drain = [0; 4096];
+        // To the very end, even if the client is known to be gone: closing with unread input would
+        // send an RST, which destroys what the client has not read yet.
+        while client.ready.has(Ready::READ) {
+            match net.read(&mut client.sock, &mut drain) {
+                Ok(0) => return After::Close,
+                Ok(n) => {
+                    bytes_left = bytes_left.saturating_sub(n as u32);
+                    if bytes_left == 0 {
+                        return After::Close;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    client.ready = client.ready.without(Ready::READ);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return After::Close,
+            }
+        }
+        After::Wait(Stage::Linger { bytes_left, until })
+    }
+
+    /// The exchange has ended: it is counted, and whoever wants to know is told.
+    fn settle_account(&mut self, key: Key, work: &Work, outcome: Outcome) {
+        if !work.begun {
+            return;
+        }
+        let client = self.clients.get(key).and_then(|client| client.address);
+        self.desk.finished(&work.trip, |service, endpoint| Summary {
+            client,
+            service,
+            endpoint,
+            status: work.status,
+            outcome,
+            attempts: work.attempts,
+            request_bytes: work.request_bytes,
+            response_bytes: work.response_bytes,
+            begun: work.begun_at,
+            ended: self.now,
+        });
+        self.stats.end(outcome);
+    }
+
+    /// Returns a work and its memory.
+    pub(super) fn give_back(&mut self, mut work: Box<Work>) {
+        debug_assert!(work.link.is_none());
+        self.bufs.give_back(work.req.detach());
+        self.bufs.give_back(work.resp.detach());
+        if self.spare.len() < KEPT_WORKS {
+            self.spare.push(work);
+        }
+    }
+
+    /// Something has taken too long.
+    pub(super) fn client_due(&mut self, net: &mut N, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
+            // It has sent a request, and waits for memory to have it read: that is our fault.
+            Stage::Idle if client.starved => {
+                let at = self.now + self.desk.config.client_idle_ms;
+                self.timers.set(&mut client.due, Source::Client(key), at);
+                After::Wait(Stage::Idle)
+            }
+            Stage::Idle | Stage::Linger { .. } => After::Close,
+            Stage::Busy(work) => self.work_due(net, key, work),
+        };
+        if self.apply(net, key, after) == Applied::GoesOn {
+            self.pump(net, key);
+        }
+    }
+
+    fn work_due(&mut self, net: &mut N, key: Key, mut work: Box<Work>) -> After {
+        let phase = std::mem::replace(&mut work.phase, Phase::Head(Default::default()));
+        match phase {
+            Phase::Head(_) => self.refuse(key, work, Reason::HeadTimeout, None),
+            Phase::Flush(_) => {
+                let reason = Reason::ClientStalled;
+                self.settle_account(key, &work, Outcome::Cut(reason));
+                self.give_back(work);
+                After::Abort
+            }
+            Phase::Relay(exchange) => {
+                let (at, reason) = self.relay_deadline(&work, &exchange);
+                if at > self.now {
+                    work.phase = Phase::Relay(exchange);
+                    return After::Continue(Stage::Busy(work));
+                }
+                match reason {
+                    Reason::Unreached(failure) => {
+                        self.lose(net, key, work, exchange, Lost::Connect(failure))
+                    }
+                    reason => self.give_in(net, key, work, exchange, reason),
+                }
+            }
+        }
+    }
+
+    /// Ends a client's connection whatever it is doing.
+    pub(super) fn drop_client(&mut self, net: &mut N, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
+            Stage::Idle | Stage::Linger { .. } => After::Close,
+            Stage::Busy(mut work) => {
+                self.detach(&mut work);
+                self.settle_account(key, &work, Outcome::Cut(Reason::Stopped));
+                self.give_back(work);
+                After::Abort
+            }
+        };
+        self.apply(net, key, after);
+    }
+
+    /// Ends everything.
+    pub(super) fn stop(&mut self, net: &mut N) {
+        for key in self.clients.keys() {
+            self.drop_client(net, key);
+        }
+        for key in self.upstreams.keys() {
+            if let Some(upstream) = self.upstreams.remove(key) {
+                self.desk.peers.remove(upstream.peer, key);
+            }
+        }
+        self.queue.clear();
+        self.timers = Timers::default();
+        self.ended = true;
+    }
+}

@@ -1,0 +1,289 @@
+//! The engine: clients, upstreams, buffers and deadlines, over any [`Net`].
+//!
+//! It is driven in two phases. [`Engine::note`] merges every event of a batch into readiness bits
+//! and decides nothing, except that an idle upstream which shows an end is gone before anybody can
+//! choose it. [`Engine::run`] then serves the clients that were touched. So the order of events
+//! within a batch cannot matter.
+//!
+//! ```text
+//!   note()  events -> bits, run queue          run()  deadlines -> accept -> pump each client
+//!
+//!   pump    Idle -> Head -> Relay -> Flush -> Idle ...        (pump.rs)
+//!             |       |       |        '-> Linger -> closed   (finish.rs)
+//!             |       |       '- bytes up and down            (relay.rs)
+//!             |       '- route, choose, plan                  (desk.rs)
+//!             '- accept                                       (accept.rs)
+//!   attempt.rs: connect, take from the pool, lose, try again, park
+//! ```
+//!
+//! What a connection wants next is worked out from its stage and its buffers each time, never
+//! armed. The engine knows no sockets, no clock and no threads.
+
+mod accept;
+mod attempt;
+mod client;
+mod desk;
+mod finish;
+mod peers;
+mod pump;
+mod relay;
+mod services;
+mod starved;
+mod stats;
+mod timers;
+
+use std::collections::VecDeque;
+
+pub use stats::{Census, Stats};
+
+use crate::buf::BufPool;
+use crate::config::Config;
+use crate::endpoint::Endpoint;
+use crate::h1::rewrite::Plan;
+use crate::hooks::Hooks;
+use crate::keys::{GenSlab, Key, Source};
+use crate::net::{Net, Ready};
+use crate::registry::Registry;
+use crate::rng::Rng;
+use crate::route::Router;
+use crate::time::Ms;
+
+use accept::Listener;
+use client::{Client, UpState, Upstream, Work};
+use desk::{Balancing, Desk};
+use peers::Peers;
+use services::Services;
+use starved::Starved;
+use timers::Timers;
+
+/// Everything an engine is made from.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) registry: Box<dyn Registry>,
+    pub(crate) router: Box<dyn Router>,
+    pub(crate) balance: Balancing,
+    pub(crate) hooks: Box<dyn Hooks>,
+    pub(crate) seed: u64,
+}
+
+/// What another thread asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// An endpoint joins a service.
+    Add {
+        /// `name/version`, or `*`.
+        service: String,
+        /// Whom to add.
+        endpoint: Endpoint,
+    },
+    /// An endpoint leaves a service: no new request, idle connections closed, the rest ends well.
+    Delete {
+        /// `name/version`, or `*`.
+        service: String,
+        /// Whom to remove.
+        endpoint: Endpoint,
+    },
+    /// Everything ends now.
+    Stop,
+}
+
+/// The proxy without its sockets and its clock.
+pub(crate) struct Engine<N: Net> {
+    desk: Desk,
+    clients: GenSlab<Client<N::Stream>>,
+    upstreams: GenSlab<Upstream<N::Stream>>,
+    listeners: Vec<Listener>,
+    bufs: BufPool,
+    timers: Timers,
+    /// Clients that something has happened to.
+    queue: VecDeque<Key>,
+    starved: Starved,
+    /// Works that nobody uses, the one returned last on top.
+    #[allow(clippy::vec_box, reason = "lent to a client by its box, without a copy")]
+    spare: Vec<Box<Work>>,
+    stats: Stats,
+    now: Ms,
+    /// [`Command::Stop`] was given.
+    stopped: bool,
+    /// It was carried out.
+    ended: bool,
+}
+
+impl<N: Net> Engine<N> {
+    /// An engine with listeners numbered from 0 to `listeners - 1`.
+    pub(crate) fn new(setup: Setup, listeners: u32) -> Engine<N> {
+        let config = &setup.config;
+        Engine {
+            clients: GenSlab::default(),
+            upstreams: GenSlab::default(),
+            listeners: (0..listeners).map(|_| Listener::default()).collect(),
+            bufs: BufPool::new(config.buffer_bytes, config.memory_bytes),
+            timers: Timers::default(),
+            queue: VecDeque::new(),
+            starved: Starved::default(),
+            spare: Vec::new(),
+            stats: Stats::default(),
+            now: Ms::ZERO,
+            stopped: false,
+            ended: false,
+            desk: Desk {
+                services: Services::default(),
+                peers: Peers::new(config.idle_per_endpoint, config.idle_total),
+                registry: setup.registry,
+                router: setup.router,
+                balancing: setup.balance,
+                hooks: setup.hooks,
+                rng: Rng::from_seed(setup.seed),
+                closed: Vec::new(),
+                plan: Plan::default(),
+                specials: Vec::new(),
+                draining: false,
+                config: setup.config,
+            },
+        }
+    }
+
+    /// Phase 1: something was seen of `source`. Late events of what is gone find nothing.
+    pub(crate) fn note(&mut self, source: Source, seen: Ready) {
+        match source {
+            Source::Listener(number) => {
+                if let Some(listener) = self.listeners.get_mut(number as usize) {
+                    listener.ready = true;
+                }
+            }
+            Source::Waker => {}
+            Source::Client(key) => {
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.ready = client.ready.with(seen);
+                    self.enqueue(key);
+                }
+            }
+            Source::Upstream(key) => self.note_upstream(key, seen),
+        }
+    }
+
+    fn note_upstream(&mut self, key: Key, seen: Ready) {
+        let Some(upstream) = self.upstreams.get_mut(key) else { return };
+        upstream.ready = upstream.ready.with(seen);
+        match upstream.state.owner() {
+            Some(owner) => self.enqueue(owner),
+            // B6.3: an end, a reset or a byte that nobody asked for.
+            None if seen.without(Ready::WRITE) != Ready::NONE => {
+                let peer = upstream.peer;
+                self.desk.peers.remove(peer, key);
+                self.upstreams.remove(key);
+            }
+            None => {}
+        }
+    }
+
+    fn enqueue(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key) {
+            if !client.queued {
+                client.queued = true;
+                self.queue.push_back(key);
+            }
+        }
+    }
+
+    /// What another thread asked for.
+    pub(crate) fn command(&mut self, command: Command, now: Ms) {
+        self.now = self.now.max(now);
+        match command {
+            Command::Add { service, endpoint } => {
+                log::info!("{service}: added {endpoint}");
+                self.desk.registry.add(&service, endpoint);
+                self.desk.refresh(&service);
+            }
+            Command::Delete { service, endpoint } => {
+                log::info!("{service}: removed {endpoint}");
+                self.desk.registry.delete(&service, &endpoint);
+                self.desk.refresh(&service);
+            }
+            Command::Stop => self.stopped = true,
+        }
+        self.close_disowned();
+    }
+
+    /// Closes idle connections to endpoints that nobody names any more (`B3.4`).
+    fn close_disowned(&mut self) {
+        while let Some(key) = self.desk.closed.pop() {
+            self.upstreams.remove(key);
+        }
+    }
+
+    /// Phase 2: a bounded amount of work at the moment `now`.
+    pub(crate) fn run(&mut self, net: &mut N, now: Ms) {
+        self.now = self.now.max(now);
+        if self.stopped {
+            self.stop(net);
+            return;
+        }
+        self.expire(net);
+        self.accept_all(net);
+        for _ in 0..self.queue.len() {
+            let Some(key) = self.queue.pop_front() else { break };
+            self.pump(net, key);
+        }
+        self.feed_starved();
+        self.close_disowned();
+        debug_assert!(self.stats.balances());
+    }
+
+    fn expire(&mut self, net: &mut N) {
+        while let Some((source, at)) = self.timers.pop(self.now) {
+            match source {
+                Source::Client(key) => {
+                    let Some(client) = self.clients.get_mut(key) else { continue };
+                    if self.timers.comes_up(&mut client.due, source, at, self.now) {
+                        self.client_due(net, key);
+                    }
+                }
+                Source::Upstream(key) => {
+                    let Some(upstream) = self.upstreams.get_mut(key) else { continue };
+                    let due = self.timers.comes_up(&mut upstream.due, source, at, self.now);
+                    if due && upstream.state == UpState::Idle {
+                        let peer = upstream.peer;
+                        self.desk.peers.remove(peer, key);
+                        self.upstreams.remove(key);
+                    }
+                }
+                Source::Listener(number) => self.resume_listener(number, at),
+                Source::Waker => {}
+            }
+        }
+    }
+
+    /// Whether there is work that no event will announce.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.queue.is_empty()
+            || (self.stopped && !self.ended)
+            || (!self.stopped && self.may_accept())
+    }
+
+    /// When to run again at the latest, even if nothing happens.
+    pub(crate) fn next_deadline(&self) -> Option<Ms> {
+        self.timers.next()
+    }
+
+    /// Whether [`Command::Stop`] has been carried out.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.ended
+    }
+
+    /// The counters.
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What is alive.
+    pub(crate) fn census(&self) -> Census {
+        Census {
+            clients: self.clients.len(),
+            upstreams: self.upstreams.len(),
+            idle: self.desk.peers.idle(),
+            lent_bytes: self.bufs.lent_bytes(),
+            timers: self.timers.len(),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What the engine knows of each endpoint: who uses it, and its idle connections.
+//!
+//! One entry per endpoint, however many services name it; it lives as long as a service names it
+//! or an exchange uses it. Idle connections are a pool: last in, first out, bounded per endpoint
+//! and in all, the oldest going first (`B6.1`). This file knows keys, not connections.
+
+use std::collections::HashMap;
+
+use crate::endpoint::Endpoint;
+use crate::keys::{GenSlab, Key};
+
+/// The state of one endpoint.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) endpoint: Endpoint,
+    /// Exchanges that hold a connection to it now.
+    pub(crate) in_flight: u32,
+    /// Services that name it.
+    services: u32,
+    /// Idle connections, the one parked last at the end.
+    idle: Vec<Parked>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Parked {
+    upstream: Key,
+    /// Counts up with every parking: the smallest was parked first.
+    order: u64,
+}
+
+/// All endpoints, and the pool of idle connections to them.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    slab: GenSlab<Peer>,
+    by_endpoint: HashMap<Endpoint, Key>,
+    idle: usize,
+    parked: u64,
+    per_endpoint: usize,
+    in_all: usize,
+}
+
+impl Peers {
+    /// A pool with these bounds.
+    pub(crate) fn new(per_endpoint: usize, in_all: usize) -> Peers {
+        let (slab, by_endpoint) = (GenSlab::default(), HashMap::new());
+        Peers { slab, by_endpoint, idle: 0, parked: 0, per_endpoint, in_all }
+    }
+
+    /// A service names `endpoint` from now on.
+    pub(crate) fn adopt(&mut self, endpoint: &Endpoint) -> Key {
+        if let Some(&key) = self.by_endpoint.get(endpoint) {
+            if let Some(peer) = self.slab.get_mut(key) {
+                peer.services += 1;
+                return key;
+            }
+        }
+        let endpoint = endpoint.clone();
+        let key = self.slab.insert(Peer {
+            endpoint: endpoint.clone(),
+            in_flight: 0,
+            services: 1,
+            idle: Vec::new(),
+        });
+        self.by_endpoint.insert(endpoint, key);
+        key
+    }
+
+    /// A service names it no longer. `closed` gets the idle connections if it was the last one.
+    pub(crate) fn disown(&mut self, key: Key, closed: &mut Vec<Key>) {
+        let Some(peer) = self.slab.get_mut(key) else { return };
+        peer.services -= 1;
+        if peer.services == 0 {
+            self.idle -= peer.idle.len();
+            closed.extend(peer.idle.drain(..).map(|parked| parked.upstream));
+            self.drop_if_unused(key);
+        }
+    }
+
+    fn drop_if_unused(&mut self, key: Key) {
+        let unused = |peer: &Peer| peer.services == 0 && peer.in_flight == 0;
+        if self.slab.get(key).is_some_and(unused) {
+            if let Some(peer) = self.slab.remove(key) {
+                self.by_endpoint.remove(&peer.endpoint);
+            }
+        }
+    }
+
+    /// The state of an endpoint.
+    pub(crate) fn get(&self, key: Key) -> Option<&Peer> {
+        self.slab.get(key)
+    }
+
+    /// An exchange has taken a connection to it.
+    pub(crate) fn begin(&mut self, key: Key) {
+        if let Some(peer) = self.slab.get_mut(key) {
+            peer.in_flight += 1;
+        }
+    }
+
+    /// The exchange has let go of that connection.
+    pub(crate) fn end(&mut self, key: Key) {
+        if let Some(peer) = self.slab.get_mut(key) {
+            debug_assert!(peer.in_flight > 0);
+            peer.in_flight -= 1;
+            self.drop_if_unused(key);
+        }
+    }
+
+    /// Takes the idle connection that was parked last.
+    pub(crate) fn take(&mut self, key: Key) -> Option<Key> {
+        let parked = self.slab.get_mut(key)?.idle.pop()?;
+        self.idle -= 1;
+        Some(parked.upstream)
+    }
+
+    /// Parks `upstream`. Gives the connection that must be closed for it, which is `upstream`
+    /// itself if the endpoint is gone.
+    pub(crate) fn park(&mut self, key: Key, upstream: Key) -> Option<Key> {
+        let (order, per_endpoint) = (self.parked, self.per_endpoint);
+        self.parked += 1;
+        let Some(peer) = self.slab.get_mut(key).filter(|peer| peer.services > 0) else {
+            return Some(upstream);
+        };
+        peer.idle.push(Parked { upstream, order });
+        self.idle += 1;
+        if peer.idle.len() > per_endpoint {
+            self.idle -= 1;
+            return Some(peer.idle.remove(0).upstream);
+        }
+        if self.idle > self.in_all { self.take_oldest() } else { None }
+    }
+
+    /// Takes the connection that has been idle longest, of all endpoints. Walks all of them: it is
+    /// called when the pool is full or descriptors are short, not on the way of a request.
+    pub(crate) fn take_oldest(&mut self) -> Option<Key> {
+        let first = |peer: &Peer| peer.idle.first().map(|parked| parked.order);
+        let oldest = self
+            .slab
+            .iter()
+            .filter_map(|(key, peer)| first(peer).map(|order| (order, key)))
+            .min()?;
+        let peer = self.slab.get_mut(oldest.1)?;
+        self.idle -= 1;
+        Some(peer.idle.remove(0).upstream)
+    }
+
+    /// `upstream`, parked at `key`, is gone.
+    pub(crate) fn remove(&mut self, key: Key, upstream: Key) {
+        let Some(peer) = self.slab.get_mut(key) else { return };
+        let before = peer.idle.len();
+        peer.idle.retain(|parked| parked.upstream != upstream);
+        self.idle -= before - peer.idle.len();
+    }
+
+    /// How many connections are idle.
+    pub(crate) fn idle(&self) -> usize {
+        self.idle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint::tcp(([127, 0, 0, 1], port).into())
+    }
+
+    fn keys(n: usize) -> Vec<Key> {
+        let mut slab = GenSlab::default();
+        (0..n).map(|_| slab.insert(())).collect()
+    }
+
+    /// B6.1
+    #[test]
+    fn the_pool_is_last_in_first_out_and_bounded() {
+        let mut peers = Peers::new(2, 3);
+        let (a, b) = (peers.adopt(&endpoint(1)), peers.adopt(&endpoint(2)));
+        let k = keys(6);
+        assert_eq!(peers.park(a, k[0]), None);
+        assert_eq!(peers.park(a, k[1]), None);
+        assert_eq!(peers.park(a, k[2]), Some(k[0]), "two per endpoint");
+        assert_eq!(peers.park(b, k[3]), None);
+        assert_eq!(peers.park(b, k[4]), Some(k[1]), "three in all, the oldest goes");
+        assert_eq!(peers.idle(), 3);
+        assert_eq!(peers.take(b), Some(k[4]));
+        assert_eq!(peers.take(b), Some(k[3]));
+        assert_eq!(peers.take(b), None);
+        peers.remove(a, k[2]);
+        assert_eq!((peers.take(a), peers.idle()), (None, 0));
+        peers.remove(a, k[2]);
+        assert_eq!(peers.take_oldest(), None);
+    }
+
+    /// B3.4
+    #[test]
+    fn an_endpoint_lives_as_long_as_it_is_named_or_used() {
+        let mut peers = Peers::new(9, 9);
+        let key = peers.adopt(&endpoint(1));
+        assert_eq!(peers.adopt(&endpoint(1)), key, "two services share it");
+        let k = keys(2);
+        let mut closed = Vec::new();
+        peers.park(key, k[0]);
+        peers.disown(key, &mut closed);
+        assert!(closed.is_empty() && peers.get(key).is_some());
+        peers.begin(key);
+        peers.disown(key, &mut closed);
+        assert_eq!(closed, [k[0]]);
+        assert!(peers.get(key).is_some(), "in use");
+        assert_eq!(peers.park(key, k[1]), Some(k[1]), "nobody may use it again");
+        peers.end(key);
+        assert!(peers.get(key).is_none());
+        assert_ne!(peers.adopt(&endpoint(1)), key);
+    }
+}

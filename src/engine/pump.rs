@@ -1,0 +1,416 @@
+//! The pump: serves one client until nothing more is possible or its budget is spent.
+//!
+//! One order everywhere: judge what is here, then read, then judge. The functions that move bytes
+//! report a step; what it means for the connection is decided here and in `finish.rs`, in one
+//! place each. This file does not know policy.
+
+use crate::buf::Purpose;
+use crate::exchange::{Exchange, Lost};
+use crate::h1::Bad;
+use crate::h1::head::{Search, empty_lines};
+use crate::keys::{Key, Source};
+use crate::net::{Net, Ready};
+use crate::summary::{Outcome, Reason};
+use crate::time::Ms;
+
+use super::Engine;
+use super::client::{Ending, Phase, Stage, Work};
+use super::desk::Received;
+use super::relay::{Pulled, pull, push};
+
+/// How many bytes one client may move per turn, so that no fast one starves the others.
+pub(super) const BUDGET_BYTES: usize = 256 * 1024;
+
+/// What a client's connection does after a piece of work.
+pub(super) enum After {
+    /// There may be more to do at once.
+    Continue(Stage),
+    /// Something must happen first.
+    Wait(Stage),
+    /// It is closed. What was written may still be read by the client.
+    Close,
+    /// It is closed so that the client cannot take what it got for the whole.
+    Abort,
+}
+
+/// What has become of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// There may be more to do.
+    GoesOn,
+    /// Something must happen first.
+    Waits,
+    /// It is closed.
+    Gone,
+}
+
+/// What the relay reports.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Nothing more is possible now.
+    Wait,
+    /// The budget is spent.
+    Yield,
+    /// There is no memory for this.
+    Starved(Purpose),
+    /// The answer is complete, in the buffer.
+    Complete,
+    /// The upstream connection is lost.
+    Lost(Lost),
+    /// The request's framing is broken.
+    BadRequest(Bad),
+    /// The answer is malformed.
+    BadResponse(Bad),
+    /// The client is gone.
+    ClientGone,
+}
+
+impl<N: Net> Engine<N> {
+    /// Serves one client.
+    pub(super) fn pump(&mut self, net: &mut N, key: Key) {
+        let mut budget = BUDGET_BYTES;
+        loop {
+            let Some(client) = self.clients.get_mut(key) else { return };
+            client.queued = false;
+            let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
+                Stage::Idle => self.idle(key),
+                Stage::Busy(work) => self.busy(net, key, work, &mut budget),
+                Stage::Linger { bytes_left, until } => self.linger(net, key, bytes_left, until),
+            };
+            match self.apply(net, key, after) {
+                Applied::Gone => return,
+                Applied::Waits => break,
+                Applied::GoesOn if budget == 0 => {
+                    self.enqueue(key);
+                    break;
+                }
+                Applied::GoesOn => {}
+            }
+        }
+        self.settle(net, key);
+    }
+
+    /// Carries out what a piece of work came to.
+    pub(super) fn apply(&mut self, net: &mut N, key: Key, after: After) -> Applied {
+        let (stage, applied) = match after {
+            After::Close | After::Abort => {
+                if let Some(client) = self.clients.remove(key) {
+                    if matches!(after, After::Abort) {
+                        net.abort(client.sock);
+                    }
+                }
+                return Applied::Gone;
+            }
+            After::Wait(stage) => (stage, Applied::Waits),
+            After::Continue(stage) => (stage, Applied::GoesOn),
+        };
+        match self.clients.get_mut(key) {
+            Some(client) => client.stage = stage,
+            None => return Applied::Gone,
+        }
+        applied
+    }
+
+    /// After serving: events are reported from now on, and the deadline is set.
+    fn settle(&mut self, net: &mut N, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if !client.watched {
+            client.watched = true;
+            if let Err(error) = net.watch(&mut client.sock, Source::Client(key)) {
+                log::warn!("watching a client: {error}");
+                self.drop_client(net, key);
+                return;
+            }
+        }
+        let (at, _) = self.deadline(key);
+        if let Some(client) = self.clients.get_mut(key) {
+            self.timers.set(&mut client.due, Source::Client(key), at);
+        }
+        self.check_nothing_possible(key);
+    }
+
+    /// Between exchanges: if there may be input, borrow what is needed to read it.
+    fn idle(&mut self, key: Key) -> After {
+        let Some(client) = self.clients.get_mut(key) else { return After::Close };
+        if client.ready.has(Ready::GONE) {
+            return After::Close;
+        }
+        if !client.ready.has(Ready::READ) {
+            return After::Wait(Stage::Idle);
+        }
+        let Some(mem) = self.bufs.lend(1, Purpose::Head) else {
+            self.starve(key, Purpose::Head);
+            return After::Wait(Stage::Idle);
+        };
+        let mut work = self.spare.pop().unwrap_or_else(|| Box::new(Work::new()));
+        work.clear();
+        work.req.attach(mem);
+        After::Continue(Stage::Busy(work))
+    }
+
+    fn busy(&mut self, net: &mut N, key: Key, mut work: Box<Work>, budget: &mut usize) -> After {
+        let gone = self.clients.get(key).is_none_or(|client| client.ready.has(Ready::GONE));
+        if gone && work.begun {
+            return self.abandon(key, work, Outcome::ClientGone);
+        }
+        match std::mem::replace(&mut work.phase, Phase::Head(Search::default())) {
+            Phase::Head(search) => self.read_head(net, key, work, search),
+            Phase::Relay(exchange) => self.relay_on(net, key, work, exchange, budget),
+            Phase::Flush(ending) => self.flush(net, key, work, ending, budget),
+        }
+    }
+
+    /// Reads until a request head is whole, then sends it off.
+    fn read_head(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        mut search: Search,
+    ) -> After {
+        loop {
+            let empty = empty_lines(work.req.fresh());
+            work.req.discard(empty);
+            if !work.req.is_empty() {
+                self.begin(&mut work);
+                let limit = self.desk.config.max_head_bytes;
+                let bytes = work.req.fresh();
+                if search.worth_parsing(bytes) || bytes.len() >= limit {
+                    let address = self.clients.get(key).and_then(|client| client.address);
+                    let received = self.desk.receive(bytes, address, &mut work.trip);
+                    if !matches!(received, Received::Partial) {
+                        return self.received(net, key, work, received);
+                    }
+                }
+                if work.req.room() == 0 && !self.make_room_for_head(&mut work) {
+                    work.phase = Phase::Head(search);
+                    self.starve(key, Purpose::Window);
+                    return After::Wait(Stage::Busy(work));
+                }
+            }
+            let Some(client) = self.clients.get_mut(key) else { return After::Close };
+            match pull(net, &mut client.sock, &mut client.ready, &mut work.req) {
+                Pulled::Bytes(_) => {}
+                Pulled::Nothing if work.begun => {
+                    work.phase = Phase::Head(search);
+                    return After::Wait(Stage::Busy(work));
+                }
+                Pulled::Nothing => {
+                    self.give_back(work);
+                    return After::Wait(Stage::Idle);
+                }
+                Pulled::End | Pulled::Failed(_) => {
+                    return self.abandon(key, work, Outcome::ClientGone);
+                }
+            }
+        }
+    }
+
+    /// The first byte of a request is here.
+    fn begin(&mut self, work: &mut Work) {
+        if !work.begun {
+            work.begun = true;
+            work.begun_at = self.now;
+            work.up_at = self.now;
+            work.down_at = self.now;
+            self.stats.begin();
+        }
+    }
+
+    /// A head that does not fit: moves it to the front, or into a larger piece of memory.
+    fn make_room_for_head(&mut self, work: &mut Work) -> bool {
+        work.req.compact();
+        if work.req.room() > 0 {
+            return true;
+        }
+        let wanted = work.req.len() * 2 + 2 * crate::buf::HEADROOM;
+        match self.bufs.lend(wanted, Purpose::Window) {
+            Some(mem) => {
+                self.bufs.give_back(work.req.attach(mem));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A head is whole, or will never be.
+    fn received(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        received: Received,
+    ) -> After {
+        match received {
+            Received::Partial => After::Wait(Stage::Busy(work)),
+            Received::Forward(mut exchange, len) => {
+                work.version = exchange.version;
+                work.head_only = exchange.method == crate::h1::request::Method::Head;
+                let plan = &self.desk.plan;
+                match work.req.rewrite_head(len, &plan.drops, &plan.prefix) {
+                    Some(new_len) => exchange.head_len = new_len,
+                    None => {
+                        let reason = Reason::Request(Bad::HeadTooLarge);
+                        return self.refuse(key, work, reason, None);
+                    }
+                }
+                self.engage(net, key, work, exchange)
+            }
+            Received::Refused(reason, sound) => {
+                let exchange = sound.map(|(exchange, len)| self.swallow(&mut work, exchange, len));
+                self.refuse(key, work, reason, exchange)
+            }
+            Received::Hook(answer, exchange, len) => {
+                let exchange = self.swallow(&mut work, exchange, len);
+                self.answer(key, work, answer, Reason::Hook, Some(exchange))
+            }
+        }
+    }
+
+    /// Takes a request out of the buffer that goes nowhere, as far as it is here.
+    fn swallow(&mut self, work: &mut Work, mut exchange: Exchange, len: usize) -> Exchange {
+        work.version = exchange.version;
+        work.head_only = exchange.method == crate::h1::request::Method::Head;
+        work.req.release(len);
+        // A body that is malformed is left where it is: then the connection is not kept.
+        let _ = super::relay::judge(&mut exchange.upload, &mut work.req);
+        work.req.give_up();
+        exchange
+    }
+
+    /// Moves bytes both ways and acts on what happens.
+    fn relay_on(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        mut exchange: Exchange,
+        budget: &mut usize,
+    ) -> After {
+        let step = self.relay(net, key, &mut work, &mut exchange, budget);
+        match step {
+            Step::Wait => {
+                work.phase = Phase::Relay(exchange);
+                After::Wait(Stage::Busy(work))
+            }
+            Step::Yield => {
+                work.phase = Phase::Relay(exchange);
+                After::Continue(Stage::Busy(work))
+            }
+            Step::Starved(purpose) => {
+                work.phase = Phase::Relay(exchange);
+                self.starve(key, purpose);
+                After::Wait(Stage::Busy(work))
+            }
+            Step::Complete => self.complete(work, exchange),
+            Step::Lost(how) => self.lose(net, key, work, exchange, how),
+            Step::ClientGone => self.abandon(key, work, Outcome::ClientGone),
+            Step::BadRequest(bad) => self.give_in(net, key, work, exchange, Reason::Request(bad)),
+            Step::BadResponse(bad) => self.give_in(net, key, work, exchange, Reason::Response(bad)),
+        }
+    }
+
+    /// The last bytes of an answer go to the client.
+    fn flush(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        ending: Ending,
+        budget: &mut usize,
+    ) -> After {
+        let Some(client) = self.clients.get_mut(key) else { return After::Close };
+        match push(net, &mut client.sock, &mut client.ready, &mut work.resp) {
+            Ok(0) => {}
+            Ok(n) => {
+                *budget = budget.saturating_sub(n);
+                work.response_bytes += n as u64;
+                work.down_at = self.now;
+            }
+            Err(_) => return self.abandon(key, work, Outcome::ClientGone),
+        }
+        if work.resp.pending().is_empty() {
+            return self.finish(net, key, work, ending);
+        }
+        work.phase = Phase::Flush(ending);
+        After::Wait(Stage::Busy(work))
+    }
+
+    /// When the client is due, and for what.
+    pub(super) fn deadline(&self, key: Key) -> (Ms, Reason) {
+        let config = &self.desk.config;
+        let Some(client) = self.clients.get(key) else { return (self.now, Reason::Stopped) };
+        match &client.stage {
+            Stage::Idle => (self.now + config.client_idle_ms, Reason::HeadTimeout),
+            Stage::Linger { until, .. } => (*until, Reason::ClientStalled),
+            Stage::Busy(work) => match &work.phase {
+                Phase::Head(_) => (work.begun_at + config.head_ms, Reason::HeadTimeout),
+                Phase::Flush(_) => (work.down_at + config.write_stall_ms, Reason::ClientStalled),
+                Phase::Relay(exchange) => self.relay_deadline(work, exchange),
+            },
+        }
+    }
+
+    /// Everything that may take too long while an exchange runs; the first counts (`B8.4`).
+    pub(super) fn relay_deadline(&self, work: &Work, exchange: &Exchange) -> (Ms, Reason) {
+        use super::client::UpState;
+        use crate::endpoint::Failure;
+        let config = &self.desk.config;
+        let upstream = work.link.and_then(|link| self.upstreams.get(link));
+        if upstream.is_some_and(|u| matches!(u.state, UpState::Connecting { .. })) {
+            let reason = Reason::Unreached(Failure::Timeout);
+            return (work.attempt_at + config.connect_ms, reason);
+        }
+        let sent = work.req.pending().is_empty();
+        let up = if !sent {
+            (work.up_at + config.write_stall_ms, Reason::EndpointStalled)
+        } else if !exchange.upload.is_done() {
+            (work.up_at + config.body_idle_ms, Reason::BodyTimeout)
+        } else {
+            (Ms(u64::MAX), Reason::Stopped)
+        };
+        let down = if !work.resp.pending().is_empty() {
+            (work.down_at + config.write_stall_ms, Reason::ClientStalled)
+        } else if exchange.answering() {
+            (work.down_at + config.response_idle_ms, Reason::ResponseIdle)
+        } else if sent && exchange.upload.is_done() {
+            (work.up_at.max(work.down_at) + config.first_byte_ms, Reason::FirstByteTimeout)
+        } else {
+            (Ms(u64::MAX), Reason::Stopped)
+        };
+        if up.0 < down.0 { up } else { down }
+    }
+
+    /// After a pump that was not cut by its budget, nothing is both wanted and possible: whoever
+    /// stops early without queueing himself would sleep for ever, because an edge is not repeated.
+    fn check_nothing_possible(&self, key: Key) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        let Some(client) = self.clients.get(key) else { return };
+        if client.queued || client.starved {
+            return;
+        }
+        match &client.stage {
+            Stage::Idle => debug_assert!(!client.ready.has(Ready::READ), "unread request"),
+            Stage::Linger { .. } => {}
+            Stage::Busy(work) => match &work.phase {
+                Phase::Head(_) => debug_assert!(!client.ready.has(Ready::READ), "unread head"),
+                Phase::Flush(_) => debug_assert!(!client.ready.has(Ready::WRITE), "unsent answer"),
+                Phase::Relay(exchange) => {
+                    let upstream = work.link.and_then(|link| self.upstreams.get(link));
+                    debug_assert!(upstream.is_some(), "a relay without an upstream");
+                    let Some(upstream) = upstream else { return };
+                    let can_push = client.ready.has(Ready::WRITE);
+                    debug_assert!(work.resp.pending().is_empty() || !can_push, "unsent bytes");
+                    let full = work.resp.has_memory() && work.resp.room_compacted() == 0;
+                    let blocked = !exchange.answering() && !work.resp.pending().is_empty();
+                    debug_assert!(
+                        full || blocked || !upstream.ready.has(Ready::READ),
+                        "unread answer"
+                    );
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! Bytes up and bytes down: looks and moves, decides nothing.
+//!
+//! ```text
+//!   client --pull--> req [judge] --push--> upstream
+//!   client <--push-- resp [judge] <--pull-- upstream
+//! ```
+//!
+//! Bytes leave only after framing has judged them. What was read in a turn is written in it
+//! (`B8.1`); a side is read only while there is room for it, and nothing else is backpressure
+//! (`B8.2`). This file does not know registries, retries or timers.
+
+use std::io::{self, ErrorKind};
+
+use crate::buf::{Buf, BufPool, Purpose};
+use crate::endpoint::Failure;
+use crate::exchange::{Download, Exchange, Lost};
+use crate::h1::body::Body;
+use crate::h1::chunk::Judged;
+use crate::h1::head;
+use crate::h1::{Bad, Limits, Version, response};
+use crate::keys::Key;
+use crate::net::{Net, Ready};
+use crate::time::Ms;
+
+use super::Engine;
+use super::client::{Client, UpState, Upstream, Work};
+use super::desk::Desk;
+use super::pump::Step;
+
+/// What a read gave.
+pub(super) enum Pulled {
+    Bytes(usize),
+    /// Nothing now; there will be an event.
+    Nothing,
+    End,
+    Failed(ErrorKind),
+}
+
+/// Reads once into the free space, which must not be empty.
+///
+/// A short read means that the socket is drained, unless its end is in sight: then no further
+/// event would come for it.
+pub(super) fn pull<N: Net>(
+    net: &mut N,
+    sock: &mut N::Stream,
+    ready: &mut Ready,
+    into: &mut Buf,
+) -> Pulled {
+    loop {
+        if !ready.has(Ready::READ) {
+            return Pulled::Nothing;
+        }
+        let space = into.space();
+        debug_assert!(!space.is_empty());
+        let room = space.len();
+        match net.read(sock, space) {
+            Ok(0) => return Pulled::End,
+            Ok(n) => {
+                into.filled(n);
+                if n < room && !ready.has(Ready::END) {
+                    *ready = ready.without(Ready::READ);
+                }
+                return Pulled::Bytes(n);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                *ready = ready.without(Ready::READ);
+            }
+            Err(error) => return Pulled::Failed(error.kind()),
+        }
+    }
+}
+
+/// Writes what is pending until it is gone or would block; gives how many bytes went.
+pub(super) fn push<N: Net>(
+    net: &mut N,
+    sock: &mut N::Stream,
+    ready: &mut Ready,
+    from: &mut Buf,
+) -> io::Result<usize> {
+    let mut sum = 0;
+    while !from.pending().is_empty() && ready.has(Ready::WRITE) {
+        match net.write(sock, from.pending()) {
+            Ok(n) => {
+                from.wrote(n);
+                sum += n;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                *ready = ready.without(Ready::WRITE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sum)
+}
+
+/// Lets framing judge everything in the buffer that it can judge.
+pub(super) fn judge(body: &mut Body, buf: &mut Buf) -> Result<(), Bad> {
+    while !body.is_done() {
+        let judged = body.advance(buf.fresh())?;
+        if judged == Judged::default() {
+            break;
+        }
+        buf.release(judged.keep);
+        if judged.skip > 0 {
+            buf.discard(judged.skip);
+        }
+    }
+    Ok(())
+}
+
+/// What a failed connection tells of the endpoint.
+pub(super) fn failure_of(kind: ErrorKind) -> Failure {
+    match kind {
+        ErrorKind::ConnectionRefused | ErrorKind::NotFound => Failure::Refused,
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
+            Failure::Reset
+        }
+        ErrorKind::TimedOut => Failure::Timeout,
+        ErrorKind::UnexpectedEof => Failure::Closed,
+        _ => Failure::Unreachable,
+    }
+}
+
+/// Both sides of one exchange, for as long as bytes move.
+struct Lanes<'a, N: Net> {
+    net: &'a mut N,
+    client: &'a mut Client<N::Stream>,
+    upstream: &'a mut Upstream<N::Stream>,
+    work: &'a mut Work,
+    exchange: &'a mut Exchange,
+    bufs: &'a mut BufPool,
+    desk: &'a mut Desk,
+    budget: &'a mut usize,
+    now: Ms,
+}
+
+impl<N: Net> Engine<N> {
+    /// Moves bytes until something happens or nothing can.
+    pub(super) fn relay(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        work: &mut Work,
+        exchange: &mut Exchange,
+        budget: &mut usize,
+    ) -> Step {
+        let lost = Step::Lost(Lost::BeforeAnswer(Failure::Closed));
+        let Some(client) = self.clients.get_mut(key) else { return Step::ClientGone };
+        let Some(link) = work.link else { return lost };
+        let Some(upstream) = self.upstreams.get_mut(link) else { return lost };
+        let mut lanes = Lanes {
+            net,
+            client,
+            upstream,
+            work,
+            exchange,
+            bufs: &mut self.bufs,
+            desk: &mut self.desk,
+            budget,
+            now: self.now,
+        };
+        loop {
+            let moved = lanes.up().and_then(|up| lanes.down().map(|down| up + down));
+            match moved {
+                Err(step) => return step,
+                Ok(0) => return Step::Wait,
+                Ok(n) => {
+                    *lanes.budget = lanes.budget.saturating_sub(n);
+                    if *lanes.budget == 0 {
+                        return Step::Yield;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<N: Net> Lanes<'_, N> {
+    /// The request lane: judge, write, make room, read.
+    fn up(&mut self) -> Result<usize, Step> {
+        let mut moved = 0;
+        judge(&mut self.exchange.upload, &mut self.work.req).map_err(Step::BadRequest)?;
+        moved += self.write_up();
+        if !self.exchange.upload.is_done() && self.client.ready.has(Ready::READ) {
+            if self.work.req.room() == 0 {
+                self.make_room_up()?;
+            }
+            if self.work.req.room() > 0 {
+                moved += self.read_up()?;
+                judge(&mut self.exchange.upload, &mut self.work.req).map_err(Step::BadRequest)?;
+                moved += self.write_up();
+            }
+        }
+        Ok(moved)
+    }
+
+    fn write_up(&mut self) -> usize {
+        let (req, upstream) = (&mut self.work.req, &mut *self.upstream);
+        if req.pending().is_empty() || upstream.broken.is_some() {
+            return 0;
+        }
+        // It closed before we said anything: what is not written need not be given up.
+        let connecting = matches!(upstream.state, UpState::Connecting { .. });
+        if connecting && upstream.ready.has(Ready::END) {
+            return 0;
+        }
+        let before = req.written();
+        let result = push(self.net, &mut upstream.sock, &mut upstream.ready, req);
+        let sent = req.written() - before;
+        if sent > 0 {
+            if let UpState::Connecting { owner } = upstream.state {
+                upstream.state = UpState::Busy { owner };
+            }
+            self.work.up_at = self.now;
+            self.work.request_bytes += sent as u64;
+        }
+        if let Err(error) = result {
+            upstream.broken = Some(error.kind());
+            // Whatever arrived before this can still be read, and there will be no event.
+            upstream.ready = upstream.ready.with(Ready::READ);
+        }
+        if self.exchange.committed {
+            self.work.req.forget();
+        }
+        sent
+    }
+
+    /// The window is full: into a larger one if there is one, else its beginning is given up.
+    fn make_room_up(&mut self) -> Result<(), Step> {
+        let req = &mut self.work.req;
+        req.compact();
+        if req.room() > 0 {
+            return Ok(());
+        }
+        let large = self.bufs.large_bytes();
+        if req.capacity() < large {
+            if let Some(mem) = self.bufs.lend(large, Purpose::Window) {
+                self.bufs.give_back(req.attach(mem));
+                return Ok(());
+            }
+        }
+        if req.pending().is_empty() && req.written() > 0 {
+            // The point of no return: from here the request cannot be repeated.
+            self.exchange.committed = true;
+            req.forget();
+            req.compact();
+        }
+        Ok(())
+    }
+
+    fn read_up(&mut self) -> Result<usize, Step> {
+        let client = &mut *self.client;
+        match pull(self.net, &mut client.sock, &mut client.ready, &mut self.work.req) {
+            Pulled::Bytes(n) => {
+                self.work.up_at = self.now;
+                Ok(n)
+            }
+            Pulled::Nothing => Ok(0),
+            // B8.5: the end of half a request is no half-close.
+            Pulled::End | Pulled::Failed(_) => Err(Step::ClientGone),
+        }
+    }
+
+    /// The answer lane: write what is judged, then read, judge and write.
+    fn down(&mut self) -> Result<usize, Step> {
+        let mut moved = self.write_down()?;
+        if self.exchange.download_done() {
+            return Err(Step::Complete);
+        }
+        if self.upstream.ready.has(Ready::READ) && !self.interim_blocked() && self.room_down()? {
+            let pulled = {
+                let upstream = &mut *self.upstream;
+                pull(self.net, &mut upstream.sock, &mut upstream.ready, &mut self.work.resp)
+            };
+            match pulled {
+                Pulled::Bytes(n) => {
+                    moved += n;
+                    self.work.down_at = self.now;
+                    self.touch();
+                    self.judge_down()?;
+                    if self.exchange.download_done() {
+                        return Err(Step::Complete);
+                    }
+                    moved += self.write_down()?;
+                }
+                Pulled::Nothing => {}
+                Pulled::End => return Err(self.ended()),
+                Pulled::Failed(kind) => {
+                    let first = *self.upstream.broken.get_or_insert(kind);
+                    return Err(self.lost(first));
+                }
+            }
+        }
+        if self.upstream.broken.is_some() && !self.upstream.ready.has(Ready::READ) {
+            return Err(self.lost(self.upstream.broken.unwrap_or(ErrorKind::BrokenPipe)));
+        }
+        self.return_idle_buffer();
+        Ok(moved)
+    }
+
+    /// An interim response waits for the client, and more may stand behind it unjudged: an end
+    /// that was read now would be judged before those bytes.
+    fn interim_blocked(&self) -> bool {
+        matches!(self.exchange.download, Download::Waiting { .. })
+            && !self.work.resp.pending().is_empty()
+    }
+
+    fn touch(&mut self) {
+        if let Download::Waiting { touched, .. } = &mut self.exchange.download {
+            *touched = true;
+        }
+    }
+
+    fn write_down(&mut self) -> Result<usize, Step> {
+        let client = &mut *self.client;
+        let resp = &mut self.work.resp;
+        let sent = push(self.net, &mut client.sock, &mut client.ready, resp)
+            .map_err(|_| Step::ClientGone)?;
+        if sent > 0 {
+            resp.forget();
+            self.work.down_at = self.now;
+            self.work.response_bytes += sent as u64;
+            // An interim response may have stood before more of the answer.
+            self.judge_down()?;
+        }
+        Ok(sent)
+    }
+
+    /// Whether there is room to read more of the answer.
+    fn room_down(&mut self) -> Result<bool, Step> {
+        let resp = &mut self.work.resp;
+        if resp.room() > 0 {
+            return Ok(true);
+        }
+        if resp.has_memory() {
+            resp.compact();
+            let waiting = matches!(self.exchange.download, Download::Waiting { .. });
+            if resp.room() > 0 || !waiting || !resp.pending().is_empty() {
+                return Ok(resp.room() > 0);
+            }
+        }
+        // No memory yet, or a head that outgrows what there is.
+        let wanted = self.bufs.large_bytes().max(resp.len() * 2 + 2 * crate::buf::HEADROOM);
+        match self.bufs.lend(wanted, Purpose::Answer) {
+            Some(mem) => {
+                self.bufs.give_back(resp.attach(mem));
+                Ok(true)
+            }
+            None => Err(Step::Starved(Purpose::Answer)),
+        }
+    }
+
+    /// An exchange that waits for its endpoint holds no answer buffer.
+    fn return_idle_buffer(&mut self) {
+        let resp = &mut self.work.resp;
+        if resp.has_memory() && resp.is_empty() {
+            self.bufs.give_back(resp.detach());
+        }
+    }
+
+    fn judge_down(&mut self) -> Result<(), Step> {
+        while let Download::Waiting { search, .. } = &mut self.exchange.download {
+            // A head is rewritten at the front of the buffer: what stands before it leaves first.
+            if !self.work.resp.pending().is_empty() || self.work.resp.is_empty() {
+                return Ok(());
+            }
+            let limits = self.desk.response_limits();
+            let bytes = self.work.resp.fresh();
+            if !search.worth_parsing(bytes) && bytes.len() < limits.head_bytes {
+                return Ok(());
+            }
+            if !self.take_head(&limits)? {
+                return Ok(());
+            }
+        }
+        if let Download::Body(body) = &mut self.exchange.download {
+            judge(body, &mut self.work.resp).map_err(Step::BadResponse)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the head at the front, if it is whole, and puts it as it goes on in its place.
+    fn take_head(&mut self, limits: &Limits) -> Result<bool, Step> {
+        let (resp, exchange) = (&mut self.work.resp, &mut *self.exchange);
+        let mut slots = head::slots();
+        let head = match head::parse_response(resp.fresh(), &mut slots, limits) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Ok(false),
+            Err(bad) => return Err(Step::BadResponse(bad)),
+        };
+        let (method, wrapping) = (exchange.method, exchange.wrapping());
+        let facts = response::read(&head, method, wrapping, &mut self.desk.specials)
+            .map_err(Step::BadResponse)?;
+        if facts.status == 101 {
+            return Err(Step::BadResponse(Bad::Upgrade));
+        }
+        let keep = exchange
+            .answered(&facts, self.desk.draining)
+            .map_err(|()| Step::BadResponse(Bad::TooManyInterim))?;
+        let len = head.bytes.len();
+        if facts.is_interim() && exchange.version == Version::Http10 {
+            resp.discard(len);
+            return Ok(true);
+        }
+        if !facts.is_interim() {
+            self.work.status = facts.status;
+        }
+        if self.desk.plan_response(&head, &facts, exchange.version, keep) {
+            let plan = &self.desk.plan;
+            resp.rewrite_head(len, &plan.drops, &plan.prefix)
+                .ok_or(Step::BadResponse(Bad::HeadTooLarge))?;
+        } else {
+            resp.release(len);
+        }
+        Ok(true)
+    }
+
+    /// The endpoint has sent its end.
+    fn ended(&mut self) -> Step {
+        // After a failed write the end may be that of a reset, whose error the write has used up.
+        let broken = self.upstream.broken.is_some();
+        match &mut self.exchange.download {
+            Download::Body(body) if body.ends_here() && !broken => {
+                *body = Body::NONE;
+                Step::Complete
+            }
+            _ => self.lost(self.upstream.broken.unwrap_or(ErrorKind::UnexpectedEof)),
+        }
+    }
+
+    fn lost(&self, kind: ErrorKind) -> Step {
+        let connecting = matches!(self.upstream.state, UpState::Connecting { .. });
+        Step::Lost(if self.exchange.touched() {
+            Lost::InsideAnswer
+        } else if connecting && kind != ErrorKind::UnexpectedEof {
+            Lost::Connect(failure_of(kind))
+        } else {
+            Lost::BeforeAnswer(failure_of(kind))
+        })
+    }
+}
