@@ -1,0 +1,335 @@
+//! The public door: a builder, a proxy, a handle for other threads.
+//!
+//! One [`Proxy`] is one event loop. It starts no thread, takes no signal, sets up no logger and
+//! keeps nothing in globals; it can be driven by [`Proxy::run`], turn by turn, or from a loop of
+//! somebody else's. This file knows neither HTTP nor readiness.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use crate::balance::{Balance, Balancer};
+use crate::config::{Config, SettingError};
+use crate::endpoint::Endpoint;
+use crate::engine::{Census, Command, Setup, Stats};
+use crate::hooks::{Hooks, NoHooks};
+use crate::reactor::Reactor;
+use crate::registry::{MemoryRegistry, Registry};
+use crate::route::{PathRouter, Router};
+use crate::sys::Listener;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Listen {
+    /// A TCP address; port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Tcp(address) => write!(f, "{address}"),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A text that is no address to listen at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenError(String);
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" is not an address to listen at: ", self.0)?;
+        f.write_str("expected IP:PORT, [IPv6]:PORT or unix:/PATH")
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    /// Reads `127.0.0.1:9090`, `[::]:80` or `unix:/path`. Names are not resolved.
+    fn from_str(text: &str) -> Result<Listen, ListenError> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Listen::Unix(PathBuf::from(path))),
+            Some(_) => Err(ListenError(text.to_owned())),
+            None => text.parse().map(Listen::Tcp).map_err(|_| ListenError(text.to_owned())),
+        }
+    }
+}
+
+/// Why a proxy could not be built or go on.
+#[derive(Debug)]
+pub enum Error {
+    /// There is nowhere to listen.
+    NoListener,
+    /// A setting contradicts another.
+    Setting(SettingError),
+    /// An address could not be listened at.
+    Listen(Listen, io::Error),
+    /// The event queue itself failed.
+    Poll(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoListener => f.write_str("there is no address to listen at"),
+            Error::Setting(error) => write!(f, "{error}"),
+            Error::Listen(at, error) if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "{at}: the address is already in use")
+            }
+            Error::Listen(at, error) => write!(f, "{at}: {error}"),
+            Error::Poll(error) => write!(f, "event queue: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Puts a [`Proxy`] together. Everything but a listener has a default.
+pub struct Builder {
+    listen: Vec<Listen>,
+    registry: Box<dyn Registry>,
+    router: Box<dyn Router>,
+    balance: Box<dyn Fn(&str) -> Box<dyn Balancer> + Send>,
+    hooks: Box<dyn Hooks>,
+    config: Config,
+    seed: Option<u64>,
+}
+
+impl Builder {
+    /// Listens here, too.
+    #[must_use]
+    pub fn listen(mut self, at: Listen) -> Builder {
+        self.listen.push(at);
+        self
+    }
+
+    /// Who knows the endpoints; an empty [`MemoryRegistry`] by default.
+    #[must_use]
+    pub fn registry(mut self, registry: impl Registry + 'static) -> Builder {
+        self.registry = Box::new(registry);
+        self
+    }
+
+    /// Who tells the service of a request; [`PathRouter`] by default.
+    #[must_use]
+    pub fn router(mut self, router: impl Router + 'static) -> Builder {
+        self.router = Box::new(router);
+        self
+    }
+
+    /// How endpoints are chosen; [`Balance::Random`] by default.
+    #[must_use]
+    pub fn balance(self, balance: Balance) -> Builder {
+        self.balancer(move |_| balance.build())
+    }
+
+    /// Who chooses endpoints: called once for each service, with its name.
+    #[must_use]
+    pub fn balancer(
+        mut self,
+        make: impl Fn(&str) -> Box<dyn Balancer> + Send + 'static,
+    ) -> Builder {
+        self.balance = Box::new(make);
+        self
+    }
+
+    /// Who looks at exchanges and changes them; nobody by default.
+    #[must_use]
+    pub fn hooks(mut self, hooks: impl Hooks + 'static) -> Builder {
+        self.hooks = Box::new(hooks);
+        self
+    }
+
+    /// Limits and times.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Builder {
+        self.config = config;
+        self
+    }
+
+    /// Where chance begins. Without it every proxy rolls its own dice.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Builder {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Checks the settings and takes the addresses. Nothing is served before it is driven.
+    pub fn build(self) -> Result<Proxy, Error> {
+        self.config.check().map_err(Error::Setting)?;
+        if self.listen.is_empty() {
+            return Err(Error::NoListener);
+        }
+        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+        for at in self.listen {
+            let taken = match &at {
+                Listen::Tcp(address) => {
+                    Listener::tcp(*address).map(|(listener, bound)| (listener, Listen::Tcp(bound)))
+                }
+                Listen::Unix(path) => Listener::unix(path).map(|listener| (listener, at.clone())),
+            };
+            let (listener, bound) = taken.map_err(|error| Error::Listen(at, error))?;
+            listeners.push(listener);
+            addresses.push(bound);
+        }
+        let setup = Setup {
+            config: self.config,
+            registry: self.registry,
+            router: self.router,
+            balance: self.balance,
+            hooks: self.hooks,
+            // std's hasher is seeded by the system: entropy without a crate.
+            seed: self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)),
+        };
+        let reactor = Reactor::new(setup, listeners).map_err(Error::Poll)?;
+        Ok(Proxy { reactor, addresses })
+    }
+}
+
+/// A reverse proxy: one event loop, its listeners and its connections.
+pub struct Proxy {
+    reactor: Reactor,
+    addresses: Vec<Listen>,
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Proxy {
+    /// Begins to put a proxy together.
+    pub fn builder() -> Builder {
+        Builder {
+            listen: Vec::new(),
+            registry: Box::new(MemoryRegistry::default()),
+            router: Box::new(PathRouter),
+            balance: Box::new(|_| Balance::Random.build()),
+            hooks: Box::new(NoHooks),
+            config: Config::default(),
+            seed: None,
+        }
+    }
+
+    /// The addresses that are listened at, as bound: port 0 is replaced by the real one.
+    pub fn addresses(&self) -> &[Listen] {
+        &self.addresses
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> Handle {
+        let (commands, waker) = self.reactor.sender();
+        Handle { commands, waker }
+    }
+
+    /// Serves until [`Handle::stop`] is called.
+    pub fn run(&mut self) -> Result<(), Error> {
+        while self.turn(None)? {}
+        Ok(())
+    }
+
+    /// One turn: sleeps until something happens, at most `limit`, and deals with it. Gives `false`
+    /// when the proxy has been stopped.
+    pub fn turn(&mut self, limit: Option<Duration>) -> Result<bool, Error> {
+        self.reactor.turn(limit).map_err(Error::Poll)
+    }
+
+    /// For a loop of one's own: how long it may sleep before the next [`Proxy::turn`] if the
+    /// descriptor ([`AsRawFd`]) shows nothing; `None` is for ever.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.reactor.timeout()
+    }
+
+    /// What is alive now.
+    pub fn census(&self) -> Census {
+        self.reactor.census()
+    }
+
+    /// What has happened since the start.
+    pub fn stats(&self) -> Stats {
+        self.reactor.stats().clone()
+    }
+}
+
+/// The event queue: readable when a turn has something to do.
+impl AsRawFd for Proxy {
+    fn as_raw_fd(&self) -> RawFd {
+        self.reactor.as_raw_fd()
+    }
+}
+
+/// Speaks to a proxy from any thread. What it asks for is done in the proxy's next turn; if the
+/// proxy is gone, nothing happens.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: Sender<Command>,
+    waker: Arc<mio::Waker>,
+}
+
+impl Handle {
+    /// Adds `endpoint` to `service` (`name/version`, or `*`).
+    pub fn add(&self, service: &str, endpoint: Endpoint) {
+        self.send(Command::Add { service: service.to_owned(), endpoint });
+    }
+
+    /// Takes `endpoint` out of `service`: no new request goes there, its idle connections are
+    /// closed, and what it is doing ends well.
+    pub fn delete(&self, service: &str, endpoint: &Endpoint) {
+        let endpoint = endpoint.clone();
+        self.send(Command::Delete { service: service.to_owned(), endpoint });
+    }
+
+    /// Ends the proxy now: every connection is closed, what was in progress is cut.
+    pub fn stop(&self) {
+        self.send(Command::Stop);
+    }
+
+    fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            // It fails only when the proxy's poll is gone, and then nobody is left to wake.
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// B1.4
+    #[test]
+    fn listen_addresses_are_read_and_shown() {
+        for text in ["127.0.0.1:9090", "[::]:80", "unix:/run/p.sock"] {
+            assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
+        }
+        for text in ["", "localhost:80", "127.0.0.1", "unix:", "unix:p.sock", "1.2.3.4:99999"] {
+            assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+    }
+
+    /// B1.5
+    #[test]
+    fn a_port_in_use_is_one_clear_line() {
+        let any: Listen = "127.0.0.1:0".parse().unwrap();
+        let first = Proxy::builder().listen(any).build().unwrap();
+        let taken = first.addresses()[0].clone();
+        let error = Proxy::builder().listen(taken.clone()).build().unwrap_err();
+        assert_eq!(error.to_string(), format!("{taken}: the address is already in use"));
+        assert!(matches!(Proxy::builder().build(), Err(Error::NoListener)));
+    }
+}

@@ -1,0 +1,207 @@
+//! The reactor: mio's poll, the clock, and the commands of other threads, turned into notes and
+//! runs of the engine.
+//!
+//! ```text
+//!   turn:  epoll_wait -> one look at the clock -> note every event -> commands -> run
+//! ```
+//!
+//! This is the only place that knows mio and the clock. It does not know HTTP.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Registry, Token, Waker};
+
+use crate::endpoint::Address;
+use crate::engine::{Census, Command, Engine, Setup, Stats};
+use crate::keys::Source;
+use crate::net::{Net, Ready};
+use crate::sys::{Listener, Stream};
+use crate::time::Ms;
+
+/// How many events one turn takes.
+const EVENTS: usize = 1024;
+/// How many commands one turn takes.
+const COMMANDS: usize = 64;
+
+/// The kernel, as the engine sees it.
+struct KernelNet {
+    registry: Registry,
+    listeners: Vec<Listener>,
+}
+
+fn token(source: Source) -> Token {
+    // 64 bits hold it; on a machine with smaller words the generation loses its upper half.
+    Token(source.pack() as usize)
+}
+
+impl Net for KernelNet {
+    type Stream = Stream;
+
+    fn accept(&mut self, listener: u32) -> io::Result<(Stream, Option<IpAddr>)> {
+        match self.listeners.get(listener as usize) {
+            Some(listener) => listener.accept(),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn watch(&mut self, stream: &mut Stream, source: Source) -> io::Result<()> {
+        stream.register(&self.registry, token(source))
+    }
+
+    fn connect(&mut self, to: &Address) -> io::Result<Stream> {
+        Stream::connect(to)
+    }
+
+    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
+        stream.read(into)
+    }
+
+    fn write(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
+        stream.write(from)
+    }
+
+    fn shutdown_write(&mut self, stream: &mut Stream) {
+        stream.shutdown_write();
+    }
+
+    fn abort(&mut self, stream: Stream) {
+        stream.abort();
+    }
+}
+
+/// One event loop with its engine.
+pub(crate) struct Reactor {
+    poll: Poll,
+    events: Events,
+    net: KernelNet,
+    engine: Engine<KernelNet>,
+    commands: Receiver<Command>,
+    sender: Sender<Command>,
+    waker: Arc<Waker>,
+    start: Instant,
+    now: Ms,
+    /// Whether commands may be left in the channel.
+    more_commands: bool,
+}
+
+impl Reactor {
+    /// A reactor that serves these listeners.
+    pub(crate) fn new(setup: Setup, mut listeners: Vec<Listener>) -> io::Result<Reactor> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        for (number, listener) in listeners.iter_mut().enumerate() {
+            listener.register(&registry, token(Source::Listener(number as u32)))?;
+        }
+        let waker = Arc::new(Waker::new(&registry, token(Source::Waker))?);
+        let (sender, commands) = channel();
+        let engine = Engine::new(setup, listeners.len() as u32);
+        Ok(Reactor {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            net: KernelNet { registry, listeners },
+            engine,
+            commands,
+            sender,
+            waker,
+            start: clock(),
+            now: Ms::ZERO,
+            more_commands: false,
+        })
+    }
+
+    /// The way in for other threads.
+    pub(crate) fn sender(&self) -> (Sender<Command>, Arc<Waker>) {
+        (self.sender.clone(), Arc::clone(&self.waker))
+    }
+
+    /// How long a turn may sleep; `None` is until something happens.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        if self.engine.has_work() || self.more_commands {
+            return Some(Duration::ZERO);
+        }
+        self.engine.next_deadline().map(|at| Duration::from_millis(at.since(self.now)))
+    }
+
+    /// Sleeps until something happens, at most `limit`, and deals with it. Gives whether there is
+    /// anything left to serve.
+    pub(crate) fn turn(&mut self, limit: Option<Duration>) -> io::Result<bool> {
+        let timeout = match (self.timeout(), limit) {
+            (Some(own), Some(limit)) => Some(own.min(limit)),
+            (own, limit) => own.or(limit),
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            Err(error) => return Err(error),
+        }
+        self.now = Ms(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let mut woken = self.more_commands;
+        for event in &self.events {
+            let source = Source::unpack(event.token().0 as u64);
+            woken |= source == Source::Waker;
+            self.engine.note(source, seen(event));
+        }
+        if woken {
+            self.take_commands();
+        }
+        self.engine.run(&mut self.net, self.now);
+        Ok(!self.engine.is_stopped())
+    }
+
+    fn take_commands(&mut self) {
+        for _ in 0..COMMANDS {
+            match self.commands.try_recv() {
+                Ok(command) => self.engine.command(command, self.now),
+                Err(_) => {
+                    self.more_commands = false;
+                    return;
+                }
+            }
+        }
+        self.more_commands = true;
+    }
+
+    /// What is alive.
+    pub(crate) fn census(&self) -> Census {
+        self.engine.census()
+    }
+
+    /// The counters.
+    pub(crate) fn stats(&self) -> &Stats {
+        self.engine.stats()
+    }
+}
+
+impl AsRawFd for Reactor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one clock, read by the shell")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+/// What an event says, in the engine's words.
+fn seen(event: &mio::event::Event) -> Ready {
+    let mut seen = Ready::NONE;
+    if event.is_readable() {
+        seen = seen.with(Ready::READ);
+    }
+    if event.is_writable() {
+        seen = seen.with(Ready::WRITE);
+    }
+    if event.is_read_closed() {
+        seen = seen.with(Ready::READ).with(Ready::END);
+    }
+    if event.is_error() || event.is_write_closed() {
+        seen = seen.with(Ready::READ).with(Ready::WRITE).with(Ready::END).with(Ready::GONE);
+    }
+    seen
+}
