@@ -1,0 +1,152 @@
+//! The simulator: the production engine in a made-up world, under a seed and a virtual clock.
+//!
+//! ```text
+//!   client.rs --.                                          .-- backend.rs, answer.rs
+//!   client.rs ---+-- net.rs: wires.rs -- ENGINE -- wires ---+-- backend.rs
+//!   client.rs --'          ^               |               '-- backend.rs
+//!        |                 |            summaries                  |
+//!        |             world.rs: turns, time, fate                 |
+//!        '------ what I got ------> oracle.rs <------ what I did --'
+//! ```
+//!
+//! - `cargo test sim` plays the seeds 0 to 299 and one world twice.
+//! - `SIM_SEED=17 cargo test sim::one -- --nocapture` plays one world and prints every step.
+//! - `SIM_FROM=300 SIM_COUNT=20000 cargo test --release sim::many -- --ignored --nocapture` plays
+//!   as many as you like (100 000 from 0, if nothing is said).
+//!
+//! # What is modelled
+//!
+//! The kernel: bounded queues with bytes under way between them, partial reads and writes, edges
+//! that are told once and in any order, FIN with data and after it, RST that wipes out what was
+//! not sent and leaves what has arrived, close with unread input, connects that stand at once or
+//! later, are refused at once or later, or hang, EMFILE. A write that found no room is followed by
+//! an edge; one that was merely short is not, which is harsher than Linux. Half of the worlds
+//! tell with an event all that is ready, as epoll does, the others only what is new, as kqueue.
+//!
+//! Clients: GET HEAD PUT DELETE POST BREW, lengths and chunks, extensions and trailers, bodies
+//! below and above the window, pipelining, HTTP/1.0, `Expect`, `close`; slow ones, silent ones,
+//! half-closing ones, ones that vanish, stop reading, or stay until they are thrown out.
+//! Backends: all lawful forms of an answer, 1xx, early answers, closing idle connections at the
+//! worst moment; death and return, refusal, garbage, hanging, cuts anywhere. Endpoints come and
+//! go. In half of the worlds all backends are lawful, in most others one of each service is: so a
+//! failed request is mostly the proxy's fault, and the oracles have teeth.
+//!
+//! # What is judged
+//!
+//! `oracle.rs` and `client.rs`; a failure begins with the number of the oracle in brackets:
+//! 1 right bytes, right request, right head, both ways; 2 no request fails that need not;
+//! 3 an unsafe request is sent once; 4 ledger and summaries tell what the clients saw;
+//! 5 a promised keep-alive is kept; 6 a cut body never looks whole; 7 silent peers are ended;
+//! 8 nothing is left at the end; 9 nobody is stuck; 10 same seed, same trace; 11 no spin.
+//!
+//! # What is not modelled
+//!
+//! Packets and their loss, the urgent pointer, out-of-memory, more than one listener, Unix
+//! sockets, malformed requests (the fuzz targets have them), upgrades.
+
+mod answer;
+mod backend;
+mod check;
+mod client;
+mod dice;
+mod message;
+mod net;
+mod oracle;
+mod plan;
+mod travel;
+mod wires;
+mod world;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use world::{Report, play};
+
+/// What every sweep must have seen: a simulator that no longer gets there proves nothing.
+const MUST_HAPPEN: [&str; 12] = [
+    "whole answers",
+    "early answers",
+    "interim answers",
+    "connections kept",
+    "unknown services",
+    "broken off by the client",
+    "closed as a request arrived",
+    "deaths",
+    "misdeeds",
+    "failed, spoiled",
+    "repeated requests",
+    "summaries with more than one attempt",
+];
+
+/// Plays a world; a panic of the engine is a failure like any other.
+fn try_to_play(seed: u64, loud: bool) -> Report {
+    catch_unwind(AssertUnwindSafe(|| play(seed, loud))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+        let failure = format!("[panic] {}", text.unwrap_or_default());
+        Report { hash: 0, turns: 0, tally: BTreeMap::new(), failure: Some(failure) }
+    })
+}
+
+/// Plays `count` worlds from seed `from` on; panics with all failures, one line each.
+fn sweep(from: u64, count: u64) -> BTreeMap<&'static str, u64> {
+    let mut tally: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut failures = Vec::new();
+    for seed in from..from + count {
+        let report = try_to_play(seed, false);
+        for (what, n) in report.tally {
+            *tally.entry(what).or_default() += n;
+        }
+        *tally.entry("turns").or_default() += report.turns;
+        failures.extend(report.failure.map(|failure| format!("SIM_SEED={seed}  {failure}")));
+        if failures.len() >= 20 {
+            break;
+        }
+    }
+    println!("{count} worlds from seed {from}: {tally:#?}");
+    assert!(failures.is_empty(), "failed worlds:\n{}", failures.join("\n"));
+    tally
+}
+
+fn number_from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+#[test]
+fn three_hundred_worlds() {
+    if number_from_env("SIM_SEED").is_some() {
+        return;
+    }
+    let tally = sweep(0, 300);
+    for what in MUST_HAPPEN {
+        assert!(tally.contains_key(what), "no world had: {what}");
+    }
+}
+
+#[test]
+#[ignore = "long: SIM_FROM and SIM_COUNT say which"]
+fn many_worlds() {
+    sweep(
+        number_from_env("SIM_FROM").unwrap_or(0),
+        number_from_env("SIM_COUNT").unwrap_or(100_000),
+    );
+}
+
+/// With `SIM_SEED`: this world, in full.
+#[test]
+fn one_world() {
+    let Some(seed) = number_from_env("SIM_SEED") else { return };
+    let report = play(seed, true);
+    println!("{report:#?}");
+    assert_eq!(report.failure, None);
+}
+
+/// Oracle 10.
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in [3, 7, 42] {
+        let (first, second) = (try_to_play(seed, false), try_to_play(seed, false));
+        assert_eq!(first.hash, second.hash, "SIM_SEED={seed}");
+        assert_eq!(first.turns, second.turns, "SIM_SEED={seed}");
+    }
+}
