@@ -34,6 +34,8 @@ pub(crate) struct Exchange {
     pub(crate) download: Download,
     /// Whether it may be executed twice without harm.
     pub(crate) repeatable: bool,
+    /// The client holds its body back until it is told to go on (RFC 9110 section 10.1.1).
+    pub(crate) expects: bool,
     /// Bytes of the head as it goes on: fewer than this are not a request.
     pub(crate) head_len: usize,
     /// The beginning of the request has left the window: it can never be offered again.
@@ -79,6 +81,7 @@ impl Exchange {
             upload: facts.body.clone(),
             download: Download::Waiting { search: Search::default(), touched: false },
             repeatable: facts.repeatable(),
+            expects: facts.expects,
             head_len: 0,
             committed: false,
             fresh_only: false,
@@ -146,6 +149,7 @@ impl Exchange {
     /// The promise is made once, here, because here it is written: an answer that overtakes its
     /// request says `close`, for what is left of the request would be read as the next one.
     pub(crate) fn answered(&mut self, facts: &ResponseFacts, draining: bool) -> Result<bool, ()> {
+        self.expects = false;
         if facts.is_interim() {
             self.interim += 1;
             self.download = Download::Waiting { search: Search::default(), touched: true };
@@ -192,6 +196,7 @@ mod tests {
             keep: true,
             te_trailers: false,
             idempotency_key: key,
+            expects: false,
             max_forwards: None,
             names_fields: false,
         });

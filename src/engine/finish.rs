@@ -50,16 +50,21 @@ impl<N: Net> Engine<N> {
         work.status = answer.status();
         work.req.give_up();
         work.resp.truncate();
-        if !work.resp.put(&bytes) {
-            let wanted = work.resp.len() + bytes.len() + crate::buf::HEADROOM;
-            let mem = self.bufs.lend_always(wanted);
-            self.bufs.give_back(work.resp.attach(mem));
-            let fits = work.resp.put(&bytes);
-            debug_assert!(fits);
-        }
+        self.say(&mut work, &bytes);
         work.down_at = self.now;
         work.phase = Phase::Flush(Ending { outcome: Outcome::Refused(reason), keep, linger: true });
         After::Continue(Stage::Busy(work))
+    }
+
+    /// Puts words of our own behind what still waits to be written to the client.
+    fn say(&mut self, work: &mut Work, bytes: &[u8]) {
+        if !work.resp.put(bytes) {
+            let wanted = work.resp.len() + bytes.len() + crate::buf::HEADROOM;
+            let mem = self.bufs.lend_always(wanted);
+            self.bufs.give_back(work.resp.attach(mem));
+            let fits = work.resp.put(bytes);
+            debug_assert!(fits);
+        }
     }
 
     /// The exchange cannot go on, for this reason: an answer of ours if the client has none yet,
@@ -240,7 +245,12 @@ impl<N: Net> Engine<N> {
                 self.give_back(work);
                 After::Abort
             }
-            Phase::Relay(exchange) => {
+            Phase::Relay(mut exchange) => {
+                let own = self.continue_deadline(&work, &exchange);
+                if own.is_some_and(|own| own <= self.now) {
+                    exchange.expects = false;
+                    self.say(&mut work, b"HTTP/1.1 100 Continue\r\n\r\n");
+                }
                 let (at, reason) = self.relay_deadline(&work, &exchange);
                 if at > self.now {
                     work.phase = Phase::Relay(exchange);

@@ -21,6 +21,9 @@ use super::relay::{Pulled, pull, push};
 /// How many bytes one client may move per turn, so that no fast one starves the others.
 pub(super) const BUDGET_BYTES: usize = 256 * 1024;
 
+/// How long a silent endpoint may keep a client waiting that asked whether to send its body.
+const CONTINUE_MS: u64 = 1000;
+
 /// What a client's connection does after a piece of work.
 pub(super) enum After {
     /// There may be more to do at once.
@@ -346,9 +349,20 @@ impl<N: Net> Engine<N> {
             Stage::Busy(work) => match &work.phase {
                 Phase::Head(_) => (work.begun_at + config.head_ms, Reason::HeadTimeout),
                 Phase::Flush(_) => (work.down_at + config.write_stall_ms, Reason::ClientStalled),
-                Phase::Relay(exchange) => self.relay_deadline(work, exchange),
+                Phase::Relay(exchange) => {
+                    let (at, reason) = self.relay_deadline(work, exchange);
+                    let own = self.continue_deadline(work, exchange);
+                    (own.map_or(at, |own| own.min(at)), reason)
+                }
             },
         }
+    }
+
+    /// When a client that waits for a 100 gets ours: its endpoint has the head and is silent
+    /// (`B7.7`).
+    pub(super) fn continue_deadline(&self, work: &Work, exchange: &Exchange) -> Option<Ms> {
+        let waits = exchange.expects && !exchange.upload.is_done() && !exchange.touched();
+        (waits && work.req.pending().is_empty()).then(|| work.up_at + CONTINUE_MS)
     }
 
     /// Everything that may take too long while an exchange runs; the first counts (`B8.4`).

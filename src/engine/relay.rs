@@ -255,6 +255,7 @@ impl<N: Net> Lanes<'_, N> {
         match pull(self.net, &mut client.sock, &mut client.ready, &mut self.work.req) {
             Pulled::Bytes(n) => {
                 self.work.up_at = self.now;
+                self.exchange.expects = false;
                 Ok(n)
             }
             Pulled::Nothing => Ok(0),

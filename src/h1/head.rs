@@ -223,13 +223,15 @@ fn refusal(error: httparse::Error, bytes: &[u8]) -> Bad {
     }
 }
 
-/// Whether the first line holds a well-formed version, only not one of ours: `HTTP/2.0`.
+/// Whether the first line is well-formed but for its version, which is not one of ours: `HTTP/2.0`.
 fn names_a_version(bytes: &[u8]) -> bool {
     let line = bytes.split(|&b| b == b'\r' || b == b'\n').next().unwrap_or_default();
-    line.split(|&b| b == b' ').any(|word| {
-        matches!(word, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit())
-    })
+    let version = match line.strip_prefix(b"HTTP/") {
+        Some(_) => line.split(|&b| b == b' ').next(),
+        None => line.splitn(3, |&b| b == b' ').nth(2),
+    };
+    matches!(version, Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+        if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
 /// Every line must end in CRLF, and nothing may stand between a name and its colon.
@@ -317,6 +319,7 @@ mod tests {
             (b"GET / HTTP/2.0\r\n\r\n", Err(Bad::Version)),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Err(Bad::Version)),
             (b"GET / HTTP/1.12\r\n\r\n", Err(Bad::StartLine)),
+            (b"GET /a b HTTP/1.1\r\n\r\n", Err(Bad::StartLine)),
             (b"GET / FTP/1.1\r\n\r\n", Err(Bad::StartLine)),
             (b"GET /\r\n\r\n", Err(Bad::StartLine)),
             (many.as_bytes(), Err(Bad::HeadTooLarge)),

@@ -54,6 +54,8 @@ pub(crate) struct RequestFacts {
     /// Whether `TE: trailers` was said.
     pub(crate) te_trailers: bool,
     pub(crate) idempotency_key: bool,
+    /// Whether the client waits for a 100 before it sends its body.
+    pub(crate) expects: bool,
     /// `Max-Forwards`, where it counts: on TRACE and OPTIONS (RFC 9110 section 7.6.2).
     pub(crate) max_forwards: Option<u32>,
     /// Whether `Connection` names fields beyond the usual words.
@@ -102,6 +104,7 @@ pub(crate) fn read(
         keep: if head.version == Version::Http11 { !scan.close } else { scan.keep && !scan.close },
         te_trailers: scan.te_trailers,
         idempotency_key: scan.idempotency_key,
+        expects: scan.expects,
         max_forwards: scan.max_forwards.filter(|_| counted),
         names_fields: scan.names_fields,
     })
@@ -149,6 +152,7 @@ pub(super) struct Scan {
     hosts: u32,
     te_trailers: bool,
     idempotency_key: bool,
+    expects: bool,
     max_forwards: Option<u32>,
 }
 
@@ -172,6 +176,7 @@ impl Scan {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(Bad::Expect);
                 }
+                self.expects = true;
             }
             Name::IdempotencyKey => self.idempotency_key = !value.is_empty(),
             Name::MaxForwards => {
