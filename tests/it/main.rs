@@ -1,0 +1,23 @@
+//! The tests of the whole: the real program and the library, on real sockets of 127.0.0.1.
+//!
+//! Every test names the line of the contract that it proves. Helpers are in `wire` (one side of
+//! a connection) and `harness` (processes and origins).
+
+#![allow(clippy::disallowed_methods, reason = "outside the library there are clocks and threads")]
+
+mod article;
+mod cli;
+mod embed;
+mod exchange;
+mod forward;
+mod framing;
+mod harness;
+mod limits;
+mod losses;
+mod memory;
+mod pool;
+mod real;
+mod responses;
+mod routing;
+mod story;
+mod wire;
