@@ -96,7 +96,7 @@ impl Endpoint {
         self
     }
 
-    /// With a share of the requests in proportion to `weight`, from 1 to [`MAX_WEIGHT`]; what
+    /// With a share of the requests in proportion to `weight`, from 1 to 1,000,000; what
     /// lies outside is taken as the nearer bound.
     #[must_use]
     pub fn with_weight(mut self, weight: u32) -> Endpoint {
@@ -127,7 +127,7 @@ impl Endpoint {
         &self.0.query
     }
 
-    /// The share of requests, from 1 to [`MAX_WEIGHT`].
+    /// The share of requests, from 1 to 1,000,000.
     pub fn weight(&self) -> u32 {
         self.0.weight
     }

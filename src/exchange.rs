@@ -48,6 +48,8 @@ pub(crate) struct Exchange {
     promised_keep: Option<bool>,
     /// Whether the upstream connection may carry another request afterwards.
     pub(crate) upstream_keep: bool,
+    /// How long the endpoint says it keeps the connection when it is idle.
+    pub(crate) idle_limit_ms: Option<u64>,
     interim: u8,
 }
 
@@ -88,6 +90,7 @@ impl Exchange {
             client_keep: facts.keep,
             promised_keep: None,
             upstream_keep: false,
+            idle_limit_ms: None,
             interim: 0,
         }
     }
@@ -157,6 +160,7 @@ impl Exchange {
         }
         self.download = Download::Body(facts.body.clone());
         self.upstream_keep = facts.keep;
+        self.idle_limit_ms = facts.idle_limit_ms;
         let keep =
             self.client_keep && self.upload.is_done() && !draining && !self.ends_with_connection();
         self.promised_keep = Some(keep);
@@ -205,7 +209,14 @@ mod tests {
     }
 
     fn response(status: u16, body: Body) -> ResponseFacts {
-        ResponseFacts { status, body, keep: true, hide_length: false, names_fields: false }
+        ResponseFacts {
+            status,
+            body,
+            keep: true,
+            idle_limit_ms: None,
+            hide_length: false,
+            names_fields: false,
+        }
     }
 
     /// B4.1, B4.4: every row of the verdict table.

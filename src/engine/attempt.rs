@@ -198,6 +198,9 @@ impl<N: Net> Engine<N> {
     pub(super) fn complete(&mut self, mut work: Box<Work>, exchange: Exchange) -> After {
         let whole_request = exchange.upload.is_done() && work.req.pending().is_empty();
         let nothing_left = work.resp.fresh().is_empty();
+        if let (Some(limit_ms), Some(peer)) = (exchange.idle_limit_ms, work.trip.peer) {
+            self.desk.peers.learn_idle_limit(peer, limit_ms);
+        }
         if exchange.upstream_keep && whole_request && nothing_left {
             self.park(&mut work);
         } else {
@@ -223,9 +226,15 @@ impl<N: Net> Engine<N> {
             self.detach(work);
             return;
         };
+        let peer = upstream.peer;
+        let limit_ms = self.desk.peers.idle_limit_ms(peer, self.desk.config.upstream_idle_ms);
+        if limit_ms == 0 {
+            self.detach(work);
+            return;
+        }
         work.link = None;
         upstream.state = UpState::Idle;
-        let (peer, at) = (upstream.peer, self.now + self.desk.config.upstream_idle_ms);
+        let at = self.now + limit_ms;
         self.timers.set(&mut upstream.due, Source::Upstream(link), at);
         self.desk.peers.end(peer);
         if let Some(surplus) = self.desk.peers.park(peer, link) {

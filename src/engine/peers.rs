@@ -15,6 +15,8 @@ pub(crate) struct Peer {
     pub(crate) endpoint: Endpoint,
     /// Exchanges that hold a connection to it now.
     pub(crate) in_flight: u32,
+    /// How long it keeps idle connections, as far as it has told.
+    idle_limit_ms: u64,
     /// Services that name it.
     services: u32,
     /// Idle connections, the one parked last at the end.
@@ -58,6 +60,7 @@ impl Peers {
         let key = self.slab.insert(Peer {
             endpoint: endpoint.clone(),
             in_flight: 0,
+            idle_limit_ms: u64::MAX,
             services: 1,
             idle: Vec::new(),
         });
@@ -104,6 +107,19 @@ impl Peers {
             peer.in_flight -= 1;
             self.drop_if_unused(key);
         }
+    }
+
+    /// It says that it closes connections that were idle for `limit_ms`. A connection taken at the
+    /// last moment would meet its FIN on the way: a second is left for that (`B6.2`).
+    pub(crate) fn learn_idle_limit(&mut self, key: Key, limit_ms: u64) {
+        if let Some(peer) = self.slab.get_mut(key) {
+            peer.idle_limit_ms = limit_ms.saturating_sub(1000);
+        }
+    }
+
+    /// How long a connection to it may be idle, if we would keep it for `own_ms`.
+    pub(crate) fn idle_limit_ms(&self, key: Key, own_ms: u64) -> u64 {
+        self.slab.get(key).map_or(own_ms, |peer| peer.idle_limit_ms.min(own_ms))
     }
 
     /// Takes the idle connection that was parked last.

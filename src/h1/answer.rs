@@ -13,6 +13,7 @@ use super::rewrite::OUR_NAME;
 pub struct Answer {
     status: u16,
     error: Option<&'static str>,
+    content_type: String,
     fields: Vec<u8>,
     body: Vec<u8>,
 }
@@ -21,9 +22,13 @@ impl Answer {
     /// An answer with this status, 200 to 599, and a plain text body.
     pub fn new(status: u16, text: &str) -> Answer {
         let status = if (200..=599).contains(&status) { status } else { 500 };
-        let mut answer = Answer { status, error: None, fields: Vec::new(), body: Vec::new() };
-        answer.set_body("text/plain; charset=utf-8", text.as_bytes());
-        answer
+        Answer {
+            status,
+            error: None,
+            content_type: "text/plain; charset=utf-8".to_owned(),
+            fields: Vec::new(),
+            body: text.as_bytes().to_vec(),
+        }
     }
 
     /// Names the cause in `Proxy-Status`, by one of the error types of RFC 9209 section 2.3.
@@ -37,12 +42,16 @@ impl Answer {
         self.status
     }
 
-    /// Replaces the body and its `Content-Type`.
-    pub fn set_body(&mut self, content_type: &str, body: &[u8]) {
-        self.fields.clear();
-        self.add_field("Content-Type", content_type);
+    /// Replaces the body and its `Content-Type`. Gives `false`, and changes nothing, if the type
+    /// would break the head.
+    pub fn set_body(&mut self, content_type: &str, body: &[u8]) -> bool {
+        if !content_type.bytes().all(super::field::is_value_byte) {
+            return false;
+        }
+        content_type.clone_into(&mut self.content_type);
         self.body.clear();
         self.body.extend_from_slice(body);
+        true
     }
 
     /// Adds a field line. Gives `false`, and adds nothing, if it would break the head.
@@ -54,6 +63,7 @@ impl Answer {
     pub(crate) fn write(&self, out: &mut Vec<u8>, version: Version, keep: bool, head_only: bool) {
         let number = if version == Version::Http10 { "1.0" } else { "1.1" };
         let _ = write!(out, "HTTP/{number} {} {}\r\n", self.status, phrase(self.status));
+        let _ = write!(out, "Content-Type: {}\r\n", self.content_type);
         out.extend_from_slice(&self.fields);
         if self.status != 204 && self.status != 304 {
             let _ = write!(out, "Content-Length: {}\r\n", self.body.len());
@@ -133,6 +143,8 @@ mod tests {
     fn answers_say_what_happened() {
         let mut answer = Answer::new(503, "Nobody is there.\n").with_error("connection_refused");
         assert!(answer.add_field("Retry-After", "1"));
+        assert!(!answer.set_body("text/plain\r\nX: y", b""));
+        assert!(answer.set_body("text/plain; charset=utf-8", b"Nobody is there.\n"));
         assert_eq!(
             text(&answer, Version::Http11, true, false),
             "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\

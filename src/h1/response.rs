@@ -4,7 +4,7 @@
 
 use super::body::Body;
 use super::chunk::Wrapping;
-use super::field::Name;
+use super::field::{self, Name};
 use super::head::ResponseHead;
 use super::request::{Method, Scan, Specials};
 use super::{Bad, Version};
@@ -16,6 +16,8 @@ pub(crate) struct ResponseFacts {
     pub(crate) body: Body,
     /// Whether the connection may carry another request once this response is complete.
     pub(crate) keep: bool,
+    /// How long the endpoint says it keeps an idle connection: `Keep-Alive: timeout=N`.
+    pub(crate) idle_limit_ms: Option<u64>,
     /// Whether the `Content-Length` lines must not go on: they contradict the framing.
     pub(crate) hide_length: bool,
     /// Whether `Connection` names fields beyond the usual words.
@@ -37,11 +39,15 @@ pub(crate) fn read(
     specials: &mut Specials,
 ) -> Result<ResponseFacts, Bad> {
     let mut scan = Scan::default();
+    let mut idle_limit_ms = None;
     specials.clear();
     for (index, line) in head.fields.0.iter().enumerate() {
         let name = Name::of(line.name.as_bytes());
         if name != Name::Other {
             scan.note_framing(name, line.value)?;
+            if name == Name::KeepAlive {
+                idle_limit_ms = announced_ms(line.value).or(idle_limit_ms);
+            }
             specials.push((name, index as u16));
         }
     }
@@ -65,10 +71,17 @@ pub(crate) fn read(
     Ok(ResponseFacts {
         status,
         keep: wanted && !contradicts && body != Body::UntilClose,
+        idle_limit_ms,
         hide_length: contradicts,
         body,
         names_fields: scan.names_fields,
     })
+}
+
+/// The `timeout` parameter of a `Keep-Alive` field, in milliseconds.
+fn announced_ms(value: &[u8]) -> Option<u64> {
+    let seconds = field::list(value).find_map(|parameter| parameter.strip_prefix(b"timeout="))?;
+    core::str::from_utf8(seconds).ok()?.parse::<u64>().ok()?.checked_mul(1000)
 }
 
 #[cfg(test)]
@@ -123,6 +136,21 @@ mod tests {
         ] {
             let facts = facts(method, text).expect(text);
             assert_eq!((facts.body, facts.keep), (body, keep), "{text}");
+        }
+    }
+
+    /// B6.2
+    #[test]
+    fn an_announced_idle_limit_is_read() {
+        for (value, expected) in [
+            ("timeout=5", Some(5000)),
+            ("max=9, timeout=2", Some(2000)),
+            ("timeout=x", None),
+            ("timeout=99999999999999999999", None),
+            ("", None),
+        ] {
+            let text = format!("HTTP/1.1 204 No\r\nKeep-Alive: {value}\r\n\r\n");
+            assert_eq!(facts(Method::Get, &text).expect("fine").idle_limit_ms, expected, "{value}");
         }
     }
 
