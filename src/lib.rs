@@ -84,7 +84,9 @@ mod sim;
 mod tidy;
 
 pub use balance::{Balance, BalanceError, Balancer, Choice, HashBy, Load};
-pub use config::{Config, Forwarded, HostRule, Network, NetworkError, SettingError};
+pub use config::{
+    Check, Config, Forwarded, HostRule, Network, NetworkError, ReuseUnsafe, SettingError,
+};
 pub use endpoint::{Address, Endpoint, Failure};
 pub use engine::{Census, Stats};
 pub use h1::answer::Answer;

@@ -3,13 +3,13 @@
 //! One table ([`Config::set`]) serves the command line and the file, so that a name, its default
 //! and its help cannot drift apart. This file does not know who enforces a limit.
 
-use std::fmt;
-
 use crate::h1::head::MAX_FIELDS;
 
+mod keys;
 mod network;
 mod text;
 
+pub use keys::SettingError;
 pub use network::{Network, NetworkError};
 
 /// What one connection costs beside its buffers, in bytes: its place in the slab, its timer, its
@@ -65,6 +65,44 @@ pub struct Config {
     pub idle_per_endpoint: usize,
     /// Unused connections that are kept in all; 0 keeps none.
     pub idle_total: usize,
+    /// Milliseconds after which a connect that is still pending is joined by one to another
+    /// endpoint.
+    pub hedge_ms: u64,
+    /// Milliseconds that a request waits for an endpoint when none can be reached; then 503.
+    pub wait_ms: u64,
+    /// Requests of one service that may wait at the same time; more are 503.
+    pub wait_requests: usize,
+    /// Whether a request that must not be repeated may ride a used connection.
+    pub reuse_unsafe: ReuseUnsafe,
+    /// Whether an answer that broke off is continued from another endpoint, where that is safe.
+    pub resume: bool,
+    /// Requests that may be written a second time, in percent of all requests of a service.
+    pub retry_percent: u64,
+    /// Requests that may be written a second time beside those, per second and service.
+    pub retry_per_second: u64,
+    /// Statuses of endpoints that are not passed on but tried elsewhere: of 502, 503 and 504.
+    pub retry_status: Vec<u16>,
+    /// Failures in a row after which an endpoint is set aside; 0 never does.
+    pub eject_failures: u32,
+    /// Milliseconds for which it is set aside the first time; they double with every further one.
+    pub eject_ms: u64,
+    /// The longest that an endpoint is set aside, in milliseconds.
+    pub eject_max_ms: u64,
+    /// Whether an endpoint that is new or back takes 1, 2, 4 ... requests until it has proven
+    /// itself.
+    pub slow_start: bool,
+    /// Requests that one endpoint works on at the same time; 0 is without limit.
+    pub max_inflight: u32,
+    /// How endpoints are asked whether they are well.
+    pub check: Check,
+    /// Milliseconds from one check to the next.
+    pub check_interval_ms: u64,
+    /// Milliseconds that a check may take.
+    pub check_timeout_ms: u64,
+    /// Good checks in a row after which an endpoint is back.
+    pub check_rise: u32,
+    /// Bad checks in a row after which an endpoint is set aside.
+    pub check_fall: u32,
     /// What happens to the `X-Forwarded-*` fields.
     pub forwarded: Forwarded,
     /// Who may send `X-Forwarded-*` of its own; empty: everybody.
@@ -74,6 +112,29 @@ pub struct Config {
     /// Whether `Via` is added. Off, against RFC 9110, 7.6.3: common servers stop compressing when
     /// they see it.
     pub via: bool,
+}
+
+/// When a request that must not be executed twice may ride a connection that was used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReuseUnsafe {
+    /// If it was active within the last second, is silent now, and its endpoint has shown that it
+    /// does not close such connections without notice.
+    Auto,
+    /// Never: each gets a connection of its own.
+    Fresh,
+    /// Whenever there is one; some requests will be lost to connections that die.
+    Always,
+}
+
+/// How endpoints are asked whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Not at all: only requests tell.
+    Off,
+    /// By a connection that is closed at once.
+    Connect,
+    /// By `GET` of this path; a status from 200 to 399 is well.
+    Get(String),
 }
 
 /// What happens to `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto`.
@@ -117,6 +178,24 @@ impl Default for Config {
             upstream_idle_ms: 4_000,
             idle_per_endpoint: 32,
             idle_total: 256,
+            hedge_ms: 250,
+            wait_ms: 5_000,
+            wait_requests: 1_024,
+            reuse_unsafe: ReuseUnsafe::Auto,
+            resume: true,
+            retry_percent: 20,
+            retry_per_second: 10,
+            retry_status: Vec::new(),
+            eject_failures: 3,
+            eject_ms: 1_000,
+            eject_max_ms: 30_000,
+            slow_start: true,
+            max_inflight: 0,
+            check: Check::Off,
+            check_interval_ms: 5_000,
+            check_timeout_ms: 1_000,
+            check_rise: 2,
+            check_fall: 3,
             forwarded: Forwarded::Append,
             trusted: Vec::new(),
             host: HostRule::Client,
@@ -126,27 +205,6 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Sets `key` (one of [`Config::keys`]) to what `value` says.
-    ///
-    /// Times need a unit (`250ms`, `5s`, `2m`, `1h`) and are never 0; sizes are bytes or have one
-    /// (`16KiB`, `64MiB`, `1GiB`). A wrong key or value changes nothing.
-    pub fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
-        let Some(known) = KEYS.iter().find(|known| known.name == key) else {
-            let nearest = text::nearest(key, KEYS.iter().map(|known| known.name));
-            return Err(SettingError::UnknownKey { key: key.to_owned(), nearest });
-        };
-        (known.apply)(self, value).map_err(|why| SettingError::Value {
-            key: known.name,
-            value: value.to_owned(),
-            why,
-        })
-    }
-
-    /// Every key that [`Config::set`] knows: its name, its default as text, one line of help.
-    pub fn keys() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-        KEYS.iter().map(|key| (key.name, key.default, key.help))
-    }
-
     /// Whether the settings make sense together; the first thing that does not.
     pub fn check(&self) -> Result<(), SettingError> {
         self.check_times()?;
@@ -174,6 +232,12 @@ impl Config {
             ("write-stall", self.write_stall_ms),
             ("linger", self.linger_ms),
             ("upstream-idle", self.upstream_idle_ms),
+            ("hedge", self.hedge_ms),
+            ("wait", self.wait_ms),
+            ("eject", self.eject_ms),
+            ("eject-max", self.eject_max_ms),
+            ("check-interval", self.check_interval_ms),
+            ("check-timeout", self.check_timeout_ms),
         ];
         match times.iter().find(|(_, ms)| *ms == 0) {
             Some((name, _)) => refuse(true, || format!("{name} must not be 0")),
@@ -209,152 +273,9 @@ fn refuse(wrong: bool, why: impl FnOnce() -> String) -> Result<(), SettingError>
     if wrong { Err(SettingError::Contradiction(why())) } else { Ok(()) }
 }
 
-/// Why a setting was refused. Its text is one line that names the key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingError {
-    /// There is no such key.
-    UnknownKey {
-        /// The key as it was written.
-        key: String,
-        /// The known key that looks most like it.
-        nearest: &'static str,
-    },
-    /// The key does not take such a value.
-    Value {
-        /// The key.
-        key: &'static str,
-        /// The value as it was written.
-        value: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A value that makes no sense, or none together with the others.
-    Contradiction(String),
-}
-
-impl fmt::Display for SettingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SettingError::UnknownKey { key, nearest } => {
-                write!(f, "there is no setting {key:?}; the nearest is {nearest:?}")
-            }
-            SettingError::Value { key, value, why } => write!(f, "{key} {value:?}: {why}"),
-            SettingError::Contradiction(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for SettingError {}
-
-struct Key {
-    name: &'static str,
-    default: &'static str,
-    help: &'static str,
-    apply: fn(&mut Config, &str) -> Result<(), String>,
-}
-
-/// A row of the table: name, default, help, and the field with the parser that fills it.
-macro_rules! key {
-    ($name:literal, $default:literal, $field:ident, $parse:expr, $help:literal) => {
-        Key {
-            name: $name,
-            default: $default,
-            help: $help,
-            apply: |config, value| {
-                config.$field = $parse(value)?;
-                Ok(())
-            },
-        }
-    };
-}
-
-#[rustfmt::skip]
-const KEYS: &[Key] = &[
-    key!("max-connections", "10000", max_connections, text::count,
-        "client connections at the same time; above it the listener waits"),
-    key!("memory", "64MiB", memory_bytes, text::size,
-        "all buffers together; above it new requests wait"),
-    key!("buffer", "16KiB", buffer_bytes, text::size,
-        "one buffer; also how much of a request can be sent again"),
-    key!("max-head", "32KiB", max_head_bytes, text::size,
-        "head of a message; larger is 431"),
-    key!("max-fields", "100", max_fields, text::count,
-        "field lines of a head; more is 431"),
-    key!("max-target", "8KiB", max_target_bytes, text::size,
-        "request target; longer is 414"),
-    key!("head-timeout", "10s", head_ms, text::duration_ms,
-        "a whole request head from its first byte; then 408"),
-    key!("body-idle", "30s", body_idle_ms, text::duration_ms,
-        "no byte of a request body; then 408"),
-    key!("connect", "1s", connect_ms, text::duration_ms,
-        "a connection to an endpoint; then another endpoint"),
-    key!("first-byte", "1m", first_byte_ms, text::duration_ms,
-        "from the request to the first byte of its response; then 504"),
-    key!("response-idle", "1m", response_idle_ms, text::duration_ms,
-        "no byte of a response that has begun; then it is cut"),
-    key!("client-idle", "1m", client_idle_ms, text::duration_ms,
-        "a client without a request; then its connection is closed"),
-    key!("write-stall", "30s", write_stall_ms, text::duration_ms,
-        "a peer that takes no byte; then it is cut"),
-    key!("linger", "1s", linger_ms, text::duration_ms,
-        "reading on after an early answer, so that the client gets it"),
-    key!("linger-bytes", "256KiB", linger_bytes, text::bytes_or_none,
-        "bytes read and dropped at most while lingering; 0 for none"),
-    key!("upstream-idle", "4s", upstream_idle_ms, text::duration_ms,
-        "an unused connection to an endpoint; then it is closed"),
-    key!("idle-per-endpoint", "32", idle_per_endpoint, text::count_or_none,
-        "unused connections kept to one endpoint; 0 for none"),
-    key!("idle-total", "256", idle_total, text::count_or_none,
-        "unused connections kept in all; 0 for none"),
-    key!("forwarded", "append", forwarded, forwarded,
-        "X-Forwarded-* fields: append, replace or off"),
-    key!("trusted", "none", trusted, trusted,
-        "addresses and networks that may send X-Forwarded-*, by comma"),
-    key!("host", "client", host, host,
-        "the Host that is sent on: client or endpoint"),
-    key!("via", "off", via, on_off,
-        "add Via: on or off"),
-];
-
-fn forwarded(value: &str) -> Result<Forwarded, String> {
-    text::one_of(
-        value,
-        &[("append", Forwarded::Append), ("replace", Forwarded::Replace), ("off", Forwarded::Off)],
-    )
-}
-
-fn host(value: &str) -> Result<HostRule, String> {
-    text::one_of(value, &[("client", HostRule::Client), ("endpoint", HostRule::Endpoint)])
-}
-
-fn on_off(value: &str) -> Result<bool, String> {
-    text::one_of(value, &[("on", true), ("off", false)])
-}
-
-fn trusted(value: &str) -> Result<Vec<Network>, String> {
-    if value == "none" {
-        return Ok(Vec::new());
-    }
-    value.split(',').map(|item| item.trim().parse().map_err(|e| format!("{e}"))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // B1, round brackets: the defaults of behaviour.md.
-    #[test]
-    fn the_table_says_the_defaults() {
-        let names: std::collections::HashSet<_> = Config::keys().map(|(name, ..)| name).collect();
-        assert_eq!((names.len(), KEYS.len()), (22, 22));
-        for (name, default, help) in Config::keys() {
-            let mut config = Config::default();
-            assert_eq!(config.set(name, default), Ok(()), "{name}");
-            assert_eq!(config, Config::default(), "{name} {default}");
-            assert!(!help.is_empty() && help.len() <= 66 && !help.ends_with('.'), "{name}: {help}");
-        }
-        assert_eq!(Config::default().check(), Ok(()));
-    }
 
     // B8.3: no more than this, known before start.
     #[test]
@@ -362,78 +283,6 @@ mod tests {
         assert_eq!(Config::default().memory_ceiling_bytes(), 10_000 * 512 + (64 << 20));
         let huge = Config { max_connections: usize::MAX, ..Config::default() };
         assert_eq!(huge.memory_ceiling_bytes(), u64::MAX);
-    }
-
-    // B1.4: every key changes its own field and nothing else.
-    #[test]
-    fn every_key_sets_its_field() {
-        let before = Config::default;
-        let network = |text: &str| text.parse::<Network>().unwrap();
-        for (key, value, want) in [
-            ("max-connections", "7", Config { max_connections: 7, ..before() }),
-            ("memory", "1GiB", Config { memory_bytes: 1 << 30, ..before() }),
-            ("buffer", "5000", Config { buffer_bytes: 5000, ..before() }),
-            ("max-head", "64KiB", Config { max_head_bytes: 65536, ..before() }),
-            ("max-fields", "50", Config { max_fields: 50, ..before() }),
-            ("max-target", "4KiB", Config { max_target_bytes: 4096, ..before() }),
-            ("head-timeout", "250ms", Config { head_ms: 250, ..before() }),
-            ("body-idle", "2m", Config { body_idle_ms: 120_000, ..before() }),
-            ("connect", "3s", Config { connect_ms: 3_000, ..before() }),
-            ("first-byte", "1h", Config { first_byte_ms: 3_600_000, ..before() }),
-            ("response-idle", "5s", Config { response_idle_ms: 5_000, ..before() }),
-            ("client-idle", "6s", Config { client_idle_ms: 6_000, ..before() }),
-            ("write-stall", "7s", Config { write_stall_ms: 7_000, ..before() }),
-            ("linger", "8s", Config { linger_ms: 8_000, ..before() }),
-            ("linger-bytes", "0", Config { linger_bytes: 0, ..before() }),
-            ("upstream-idle", "9s", Config { upstream_idle_ms: 9_000, ..before() }),
-            ("idle-per-endpoint", "0", Config { idle_per_endpoint: 0, ..before() }),
-            ("idle-total", "9", Config { idle_total: 9, ..before() }),
-            ("forwarded", "replace", Config { forwarded: Forwarded::Replace, ..before() }),
-            ("forwarded", "off", Config { forwarded: Forwarded::Off, ..before() }),
-            (
-                "trusted",
-                "10.0.0.0/8, ::1",
-                Config { trusted: vec![network("10.0.0.0/8"), network("::1")], ..before() },
-            ),
-            ("host", "endpoint", Config { host: HostRule::Endpoint, ..before() }),
-            ("via", "on", Config { via: true, ..before() }),
-        ] {
-            let mut config = before();
-            assert_eq!(config.set(key, value), Ok(()), "{key} {value}");
-            assert_eq!(config, want, "{key} {value}");
-        }
-        let mut config = Config { trusted: vec![network("::1")], ..before() };
-        assert_eq!(config.set("trusted", "10.0.0.1"), Ok(()));
-        assert_eq!(config.trusted, [network("10.0.0.1")], "set, not added");
-    }
-
-    // B1.5: one line that names the key; an unknown key gets the nearest as a hint.
-    #[test]
-    fn wrong_settings_are_refused_and_change_nothing() {
-        for (key, value, line) in [
-            ("conect", "1s", "there is no setting \"conect\"; the nearest is \"connect\""),
-            ("max_connections", "1", "the nearest is \"max-connections\""),
-            ("head-timout", "1s", "the nearest is \"head-timeout\""),
-            ("idle\n", "1s", "there is no setting \"idle\\n\""),
-            ("", "1", "there is no setting \"\"; the nearest is \"via\""),
-            ("connect", "5", "connect \"5\": a time needs a unit, as in 250ms, 5s, 2m or 1h"),
-            ("connect", "0s", "connect \"0s\": must not be 0"),
-            ("max-connections", "0", "max-connections \"0\": must not be 0"),
-            ("max-connections", "many", "is not a whole number"),
-            ("memory", "64MB", "a size is bytes or has a unit, as in 16KiB, 64MiB or 1GiB"),
-            ("via", "yes", "via \"yes\": is none of: on, off"),
-            ("forwarded", "", "is none of: append, replace, off"),
-            ("host", "Client", "is none of: client, endpoint"),
-            ("trusted", "", "\"\" is not an address or a network"),
-            ("trusted", "::1,,::2", "\"\" is not an address or a network"),
-            ("trusted", "localhost", "\"localhost\" is not an address or a network"),
-        ] {
-            let mut config = Config::default();
-            let error = config.set(key, value).expect_err(key).to_string();
-            assert!(error.contains(line), "{key} {value:?} gave: {error}");
-            assert!(!error.contains('\n'), "{error}");
-            assert_eq!(config, Config::default());
-        }
     }
 
     #[track_caller]

@@ -45,6 +45,11 @@ pub(super) fn count_or_none(text: &str) -> Result<usize, String> {
     to_usize(scaled(text, "", 1)?)
 }
 
+/// A whole number that the field can hold, 0 too.
+pub(super) fn number<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    T::try_from(scaled(text, "", 1)?).map_err(|_| too_large())
+}
+
 /// The value of the word that `text` is.
 pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     match words.iter().find(|(word, _)| *word == text) {
