@@ -31,7 +31,7 @@
 //!   5 shell     proxy  reactor  sys            mio, sockets, the clock
 //!   4 engine    engine/*  net                  connections, buffers, deadlines; over a trait Net
 //!   3 exchange  exchange  config  summary  hooks    one request and its answer
-//!   2 policy    route  registry  balance  endpoint  spec    where it may go
+//!   2 policy    route  registry  balance  endpoint  spec  health  where it may go
 //!   1 protocol  h1/*                           HTTP/1.1 over byte slices
 //!   0 ground    buf  keys  time  rng  hash     bytes, names, milliseconds, dice
 //! ```
@@ -65,6 +65,7 @@ mod engine;
 mod exchange;
 mod h1;
 mod hash;
+mod health;
 mod hooks;
 mod keys;
 mod net;

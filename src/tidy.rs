@@ -3,7 +3,7 @@
 //! ```text
 //!   0 ground    buf keys time rng hash
 //!   1 protocol  h1
-//!   2 policy    endpoint spec route registry balance
+//!   2 policy    endpoint spec route registry balance health
 //!   3 exchange  exchange config summary hooks
 //!   4 engine    net engine
 //!   5 shell     sys reactor proxy
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 6] = [
     &["buf", "keys", "time", "rng", "hash"],
     &["h1"],
-    &["endpoint", "spec", "route", "registry", "balance"],
+    &["endpoint", "spec", "route", "registry", "balance", "health"],
     &["exchange", "config", "summary", "hooks"],
     &["net", "engine"],
     &["sys", "reactor", "proxy"],
