@@ -8,6 +8,7 @@ use crate::h1::Version;
 use crate::h1::body::Body;
 use crate::h1::chunk::Wrapping;
 use crate::h1::head::Search;
+use crate::h1::range::Whole;
 use crate::h1::request::{Method, RequestFacts};
 use crate::h1::response::ResponseFacts;
 use crate::summary::Reason;
@@ -22,6 +23,8 @@ pub(crate) enum Download {
     Waiting { search: Search, touched: bool },
     /// The final head was passed on; this is still to come.
     Body(Body),
+    /// The answer broke off, and another endpoint is asked for its last `left` bytes.
+    Resuming { search: Search, touched: bool, left: u64 },
 }
 
 /// One request and its answer.
@@ -34,6 +37,10 @@ pub(crate) struct Exchange {
     pub(crate) download: Download,
     /// Whether it may be executed twice without harm.
     pub(crate) repeatable: bool,
+    /// Only a part of the representation was asked for.
+    partial: bool,
+    /// What is needed to continue the answer if it breaks off.
+    whole: Option<Whole>,
     /// The client holds its body back until it is told to go on (RFC 9110 section 10.1.1).
     pub(crate) expects: bool,
     /// Bytes of the head as it goes on: fewer than this are not a request.
@@ -62,6 +69,8 @@ pub(crate) enum Lost {
     BeforeAnswer(Failure),
     /// It ended after the first byte of an answer and before the last.
     InsideAnswer,
+    /// It has answered with a status that is to be tried elsewhere (`B4.8`).
+    Status,
 }
 
 /// What follows from a loss.
@@ -83,6 +92,8 @@ impl Exchange {
             upload: facts.body.clone(),
             download: Download::Waiting { search: Search::default(), touched: false },
             repeatable: facts.repeatable(),
+            partial: facts.partial,
+            whole: None,
             expects: facts.expects,
             head_len: 0,
             committed: false,
@@ -110,7 +121,57 @@ impl Exchange {
 
     /// Whether a byte of an answer has come.
     pub(crate) fn touched(&self) -> bool {
-        !matches!(self.download, Download::Waiting { touched: false, .. })
+        !matches!(
+            self.download,
+            Download::Waiting { touched: false, .. } | Download::Resuming { touched: false, .. }
+        )
+    }
+
+    /// A byte of an answer has come.
+    pub(crate) fn touch(&mut self) {
+        if let Download::Waiting { touched, .. } | Download::Resuming { touched, .. } =
+            &mut self.download
+        {
+            *touched = true;
+        }
+    }
+
+    /// Remembers what is needed to continue the answer.
+    pub(crate) fn may_resume(&mut self, whole: Whole) {
+        if !self.partial {
+            self.whole = Some(whole);
+        }
+    }
+
+    /// Where the answer goes on, and what it is part of, if it has broken off.
+    pub(crate) fn resume_at(&self) -> Option<(u64, &Whole)> {
+        match (&self.download, &self.whole) {
+            (Download::Resuming { left, .. }, Some(whole)) => Some((whole.total - left, whole)),
+            _ => None,
+        }
+    }
+
+    /// An interim response has come before the head of the rest.
+    pub(crate) fn await_rest(&mut self) {
+        if let Download::Resuming { search, .. } = &mut self.download {
+            *search = Search::default();
+        }
+    }
+
+    /// The head of the rest has come; its body follows.
+    pub(crate) fn resumed(&mut self, facts: &ResponseFacts) {
+        self.download = Download::Body(facts.body.clone());
+        self.upstream_keep = facts.keep;
+    }
+
+    /// How many bytes are missing of an answer that can be continued.
+    fn resumable(&self) -> Option<u64> {
+        match self.download {
+            Download::Body(Body::Length(left)) | Download::Resuming { left, .. } => {
+                self.whole.as_ref().filter(|_| !self.committed).map(|_| left)
+            }
+            _ => None,
+        }
     }
 
     /// Whether the client has been sent the beginning of the final answer.
@@ -170,6 +231,13 @@ impl Exchange {
     /// The whole retry policy (`B4.1`, `B4.4`). `sent`: bytes of the request that were written to
     /// this connection; `reused`: it came from the pool.
     pub(crate) fn lost(&mut self, how: Lost, sent: usize, reused: bool) -> Verdict {
+        if self.answering() {
+            let Some(left) = self.resumable() else { return Verdict::Cut(Reason::Incomplete) };
+            let search = Search::default();
+            self.download = Download::Resuming { search, touched: false, left };
+            self.fresh_only |= reused;
+            return Verdict::Again { blame: !reused };
+        }
         match how {
             Lost::Connect(_) => Verdict::Again { blame: true },
             Lost::BeforeAnswer(failure) => {
@@ -182,8 +250,8 @@ impl Exchange {
                     Verdict::Answer { reason: Reason::Died(failure), blame: !reused }
                 }
             }
-            Lost::InsideAnswer if self.answering() => Verdict::Cut(Reason::Incomplete),
             Lost::InsideAnswer => Verdict::Answer { reason: Reason::Incomplete, blame: true },
+            Lost::Status => Verdict::Again { blame: true },
         }
     }
 }
@@ -200,6 +268,7 @@ mod tests {
             keep: true,
             te_trailers: false,
             idempotency_key: key,
+            partial: false,
             expects: false,
             max_forwards: None,
             names_fields: false,
@@ -253,6 +322,16 @@ mod tests {
         assert_eq!(begun.lost(Lost::InsideAnswer, 50, false), incomplete);
         begun.answered(&response(200, Body::Length(5)), false).unwrap();
         assert_eq!(begun.lost(Lost::InsideAnswer, 50, false), Verdict::Cut(Reason::Incomplete));
+        let etag = b"\"a\"".to_vec();
+        begun.may_resume(Whole { etag, total: 5 });
+        begun.download = Download::Body(Body::Length(3));
+        assert_eq!(begun.lost(Lost::InsideAnswer, 50, false), again(true), "B4.6");
+        assert_eq!(begun.resume_at().map(|(from, _)| from), Some(2));
+        assert_eq!(begun.lost(Lost::Connect(Failure::Refused), 0, false), again(true));
+        begun.committed = true;
+        assert_eq!(begun.lost(Lost::InsideAnswer, 9, false), Verdict::Cut(Reason::Incomplete));
+        let mut status = exchange(Method::Get, false);
+        assert_eq!(status.lost(Lost::Status, 50, false), again(true), "B4.8");
     }
 
     /// B4.3 as far as pooled connections go: only what can be repeated whole rides them.

@@ -14,6 +14,7 @@ pub(crate) enum Name {
     KeepAlive,
     MaxForwards,
     ProxyConnection,
+    Range,
     Te,
     Trailer,
     TransferEncoding,
@@ -33,6 +34,7 @@ impl Name {
             (2, b't') => (Name::Te, b"te"),
             (3, b'v') => (Name::Via, b"via"),
             (4, b'h') => (Name::Host, b"host"),
+            (5, b'r') => (Name::Range, b"range"),
             (6, b'e') => (Name::Expect, b"expect"),
             (7, b't') => (Name::Trailer, b"trailer"),
             (7, b'u') => (Name::Upgrade, b"upgrade"),
@@ -156,6 +158,7 @@ mod tests {
         for (text, name) in [
             ("te", Name::Te),
             ("Via", Name::Via),
+            ("Range", Name::Range),
             ("Host", Name::Host),
             ("EXPECT", Name::Expect),
             ("Trailer", Name::Trailer),

@@ -4,6 +4,7 @@
 //!   head.rs     bytes -> a head and the facts a proxy acts on
 //!   body.rs     how many bytes belong to the message      chunk.rs  chunked framing
 //!   rewrite.rs  the head as it goes on                    answer.rs our own answers
+//!   range.rs    continuing an answer that broke off
 //!   field.rs    names that mean something to a proxy
 //! ```
 //!
@@ -16,6 +17,7 @@ pub(crate) mod body;
 pub(crate) mod chunk;
 pub(crate) mod field;
 pub(crate) mod head;
+pub(crate) mod range;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod rewrite;
@@ -57,6 +59,8 @@ pub enum Bad {
     Status,
     /// A 101 that nobody asked for.
     Upgrade,
+    /// It should have been the rest of an answer that broke off, and is not.
+    Range,
     /// More than 16 interim responses before the final one.
     TooManyInterim,
 }
@@ -94,6 +98,7 @@ impl Bad {
             Bad::Trailer => "bad_trailer",
             Bad::Status => "bad_status",
             Bad::Upgrade => "bad_upgrade",
+            Bad::Range => "not_the_rest",
             Bad::TooManyInterim => "too_many_interim",
         }
     }
@@ -119,6 +124,7 @@ impl Bad {
             Bad::Trailer => "The trailer section is malformed or too long.",
             Bad::Status => "The status is malformed.",
             Bad::Upgrade => "Nobody asked for an upgrade.",
+            Bad::Range => "The rest of the answer could not be had.",
             Bad::TooManyInterim => "There were too many interim responses.",
         }
     }

@@ -54,6 +54,8 @@ pub(crate) struct RequestFacts {
     /// Whether `TE: trailers` was said.
     pub(crate) te_trailers: bool,
     pub(crate) idempotency_key: bool,
+    /// Whether only a part of the representation is wanted.
+    pub(crate) partial: bool,
     /// Whether the client waits for a 100 before it sends its body.
     pub(crate) expects: bool,
     /// `Max-Forwards`, where it counts: on TRACE and OPTIONS (RFC 9110 section 7.6.2).
@@ -104,6 +106,7 @@ pub(crate) fn read(
         keep: if head.version == Version::Http11 { !scan.close } else { scan.keep && !scan.close },
         te_trailers: scan.te_trailers,
         idempotency_key: scan.idempotency_key,
+        partial: scan.partial,
         expects: scan.expects,
         max_forwards: scan.max_forwards.filter(|_| counted),
         names_fields: scan.names_fields,
@@ -153,6 +156,7 @@ pub(super) struct Scan {
     te_trailers: bool,
     idempotency_key: bool,
     expects: bool,
+    partial: bool,
     max_forwards: Option<u32>,
 }
 
@@ -178,6 +182,7 @@ impl Scan {
                 }
                 self.expects = true;
             }
+            Name::Range => self.partial = true,
             Name::IdempotencyKey => self.idempotency_key = !value.is_empty(),
             Name::MaxForwards => {
                 self.max_forwards = core::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
@@ -314,6 +319,7 @@ mod tests {
             ("GET ftp://h/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
             ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
             ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", None),
+            ("GET http://h?q HTTP/1.1\r\nHost: a\r\n\r\n", None),
             ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
             ("GET x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
             ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Method)),
@@ -330,6 +336,7 @@ mod tests {
         let all = with("Connection: Close , te\r\nTE: gzip, Trailers\r\n").unwrap();
         assert!(!all.keep && all.te_trailers && !all.names_fields && !all.repeatable());
         assert!(with("Connection: keep-alive\r\nIdempotency-Key: x\r\n").unwrap().repeatable());
+        assert!(!with("Idempotency-Key:\r\n").unwrap().repeatable(), "no key at all");
         let hidden = with("Connection: idempotency-key\r\nIdempotency-Key: x\r\n").unwrap();
         assert!(hidden.names_fields && !hidden.repeatable());
         assert!(!facts("GET / HTTP/1.0\r\n\r\n").unwrap().keep);

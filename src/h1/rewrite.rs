@@ -401,6 +401,11 @@ mod tests {
         assert!(request_with(prior, &unix).contains("X-Forwarded-For: 1.1.1.1\r\n"));
         let v6 = RequestWay { peer: Some("::1".parse().unwrap()), ..append };
         assert!(request_with(bare, &v6).contains("X-Forwarded-For: ::1\r\n"));
+        for octets in ["0.9.10.99", "100.101.110.255"] {
+            let v4 = RequestWay { peer: Some(octets.parse().unwrap()), ..append };
+            let line = format!("X-Forwarded-For: {octets}\r\n");
+            assert!(request_with(bare, &v4).contains(&line), "{octets}");
+        }
     }
 
     #[test]
