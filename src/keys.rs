@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   token   63..62 kind | 61..32 generation | 31..0 index
+//!   kinds   0 listener | 1 waker, service | 2 client | 3 upstream
 //! ```
 //!
 //! A key outlives what it names: it lies in the idle pool, in the timer heap, in an event that the
@@ -35,6 +36,8 @@ pub(crate) enum Source {
     Listener(u32),
     /// Another thread wants something.
     Waker,
+    /// Not a source of events, but of deadlines: the service with this number.
+    Service(u32),
     /// A connection that a client opened.
     Client(Key),
     /// A connection that the proxy opened to an endpoint.
@@ -50,6 +53,7 @@ impl Source {
         match self {
             Source::Listener(n) => u64::from(n),
             Source::Waker => 1 << 62,
+            Source::Service(n) => 1 << 62 | 1 << 32 | u64::from(n),
             Source::Client(key) => of(2, key),
             Source::Upstream(key) => of(3, key),
         }
@@ -60,6 +64,7 @@ impl Source {
         let key = Key { index: token as u32, generation: (token >> 32) as u32 & GENERATION_MASK };
         match token >> 62 {
             0 => Source::Listener(token as u32),
+            1 if key.generation == 1 => Source::Service(token as u32),
             1 => Source::Waker,
             2 => Source::Client(key),
             _ => Source::Upstream(key),
@@ -160,6 +165,8 @@ mod tests {
             Source::Listener(0),
             Source::Listener(u32::MAX),
             Source::Waker,
+            Source::Service(0),
+            Source::Service(u32::MAX),
             Source::Client(key),
             Source::Upstream(key),
             Source::Client(Key { index: 0, generation: 0 }),

@@ -1,4 +1,4 @@
-//! What the engine asks of a network: seven verbs over streams it does not understand.
+//! What the engine asks of a network: eight verbs over streams it does not understand.
 //!
 //! The shell answers them with mio and the kernel, the simulator with wires in memory. Every verb
 //! behaves as its system call does on a non-blocking socket: it does what is possible now, or says
@@ -68,6 +68,9 @@ pub(crate) trait Net {
 
     /// Bytes that have arrived; 0 is the peer's end.
     fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Whether `stream` stands and has nothing to read: no byte, no end, no error.
+    fn is_silent(&mut self, stream: &mut Self::Stream) -> bool;
 
     /// How many of the bytes of `from` were taken.
     fn write(&mut self, stream: &mut Self::Stream, from: &[u8]) -> io::Result<usize>;

@@ -61,6 +61,10 @@ impl Net for KernelNet {
         stream.read(into)
     }
 
+    fn is_silent(&mut self, stream: &mut Stream) -> bool {
+        stream.is_silent()
+    }
+
     fn write(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
         stream.write(from)
     }
@@ -141,6 +145,7 @@ impl Reactor {
         }
         self.now = Ms(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX));
         let mut woken = self.more_commands;
+        self.engine.tick(self.now);
         for event in &self.events {
             let source = Source::unpack(event.token().0 as u64);
             woken |= source == Source::Waker;

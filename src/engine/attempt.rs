@@ -1,13 +1,15 @@
 //! Attempts: taking a connection for a request, losing it, trying again, parking it.
 //!
 //! There is one road back after every loss, whatever was lost and when: the verdict table says
-//! what follows, the window is rewound, another endpoint is chosen. This file does not know how
-//! bytes move.
+//! what follows, the window is rewound, another endpoint is chosen; if there is none now, the
+//! request waits (`room.rs`). This file does not know how bytes move.
 
 use std::io::{self, ErrorKind};
 
+use crate::config::ReuseUnsafe;
 use crate::endpoint::Failure;
 use crate::exchange::{Exchange, Lost, Verdict};
+use crate::health::TRUST_IDLE_MS;
 use crate::keys::{Key, Source};
 use crate::net::{Net, Ready};
 use crate::summary::{Outcome, Reason};
@@ -16,14 +18,26 @@ use super::Engine;
 use super::client::{Ending, Phase, Stage, UpState, Upstream, Work};
 use super::pump::After;
 use super::relay::failure_of;
+use super::services::Chosen;
 use super::timers::Due;
 
+/// How often one request may be written again: who kills one endpoint after the other is stopped.
+const MAX_REPEATS: u8 = 5;
+
 /// Why a connection could not be asked for.
-enum NoConnection {
+pub(super) enum NoConnection {
     /// The endpoint is at fault.
     Endpoint(Failure),
     /// We are: out of descriptors or memory.
     Ours,
+}
+
+/// Why a request is not offered again at once.
+enum NoMore {
+    /// Nobody is left, or has a hand free; for this reason, if it cannot wait.
+    Nobody(Reason),
+    /// It must not be.
+    Never(Reason),
 }
 
 impl<N: Net> Engine<N> {
@@ -37,13 +51,14 @@ impl<N: Net> Engine<N> {
     ) -> After {
         loop {
             let Some(peer) = work.trip.peer else {
-                return self.refuse(key, work, Reason::NoEndpoint, Some(exchange));
+                return self.wait(key, work, exchange, Reason::NoEndpoint);
             };
             work.attempts += 1;
             work.attempt_at = self.now;
-            let pooled = exchange.may_reuse().then(|| self.desk.peers.take(peer)).flatten();
+            work.hedged = false;
+            let pooled = self.take_pooled(net, key, &exchange, peer);
             let link = match pooled {
-                Some(link) => Ok(self.reuse(link, key)),
+                Some(link) => Ok(link),
                 None => self.connect(net, key, peer),
             };
             match link {
@@ -54,30 +69,63 @@ impl<N: Net> Engine<N> {
                     return After::Continue(Stage::Busy(work));
                 }
                 Err(NoConnection::Ours) => {
-                    return self.refuse(key, work, Reason::Overloaded, Some(exchange));
+                    return self.wait(key, work, exchange, Reason::Overloaded);
                 }
                 Err(NoConnection::Endpoint(failure)) => {
                     let how = Lost::Connect(failure);
-                    match self.judge_loss(&mut work, &mut exchange, how, 0, false) {
-                        Ok(()) => {}
-                        Err(reason) => return self.refuse(key, work, reason, Some(exchange)),
+                    if let Err(end) = self.judge_loss(&mut work, &mut exchange, how, 0, false) {
+                        return self.no_more(net, key, work, exchange, end);
                     }
                 }
             }
         }
     }
 
-    fn reuse(&mut self, link: Key, owner: Key) -> Key {
-        if let Some(upstream) = self.upstreams.get_mut(link) {
+    /// A used connection for the request, if it may ride one (`B4.3`).
+    pub(super) fn take_pooled(
+        &mut self,
+        net: &mut N,
+        owner: Key,
+        exchange: &Exchange,
+        peer: Key,
+    ) -> Option<Key> {
+        let health = &self.desk.peers.get(peer)?.health;
+        if exchange.fresh_only || !health.may_reuse(self.now) {
+            return None;
+        }
+        let repeatable = exchange.may_reuse();
+        let within_ms = match self.desk.config.reuse_unsafe {
+            _ if repeatable => u64::MAX,
+            ReuseUnsafe::Always => u64::MAX,
+            ReuseUnsafe::Fresh => return None,
+            ReuseUnsafe::Auto if health.trusted(self.now) => TRUST_IDLE_MS,
+            ReuseUnsafe::Auto => return None,
+        };
+        loop {
+            let (link, idle_ms) = self.desk.peers.take(peer, within_ms, self.now)?;
+            let Some(upstream) = self.upstreams.get_mut(link) else { continue };
             debug_assert!(upstream.state == UpState::Idle && !upstream.ready.has(Ready::READ));
+            // The last look before the first write: an end that has arrived since the last batch.
+            if !repeatable && !net.is_silent(&mut upstream.sock) {
+                self.upstreams.remove(link);
+                if let Some(peer) = self.desk.peers.get_mut(peer) {
+                    peer.health.idle_closed(idle_ms, self.now);
+                }
+                continue;
+            }
             upstream.state = UpState::Busy { owner };
             upstream.reused = true;
+            self.stats.reused += 1;
+            return Some(link);
         }
-        self.stats.reused += 1;
-        link
     }
 
-    fn connect(&mut self, net: &mut N, owner: Key, peer: Key) -> Result<Key, NoConnection> {
+    pub(super) fn connect(
+        &mut self,
+        net: &mut N,
+        owner: Key,
+        peer: Key,
+    ) -> Result<Key, NoConnection> {
         let gone = NoConnection::Endpoint(Failure::Unreachable);
         let address = self.desk.peers.get(peer).map(|peer| peer.endpoint.address().clone());
         let address = address.ok_or(gone)?;
@@ -128,17 +176,38 @@ impl<N: Net> Engine<N> {
         mut exchange: Exchange,
         how: Lost,
     ) -> After {
+        if let (Lost::Connect(failure), Some(_)) = (how, work.hedge) {
+            // The second connection is on its way already.
+            self.desk.failed(&mut work.trip, failure);
+            self.swap_to_hedge(&mut work, &mut exchange);
+            work.phase = Phase::Relay(exchange);
+            return After::Continue(Stage::Busy(work));
+        }
         let (sent, reused) = (work.req.written(), self.detach(&mut work));
         match self.judge_loss(&mut work, &mut exchange, how, sent, reused) {
             Ok(()) => self.engage(net, key, work, exchange),
-            Err(Reason::Incomplete) if exchange.answering() => {
-                self.cut(net, key, work, exchange, Reason::Incomplete)
-            }
-            Err(reason) => self.refuse(key, work, reason, Some(exchange)),
+            Err(end) => self.no_more(net, key, work, exchange, end),
         }
     }
 
-    /// What a loss means: the next attempt is prepared, or there is none, for this reason.
+    fn no_more(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        work: Box<Work>,
+        exchange: Exchange,
+        end: NoMore,
+    ) -> After {
+        match end {
+            NoMore::Nobody(reason) => self.wait(key, work, exchange, reason),
+            NoMore::Never(reason) if exchange.answering() => {
+                self.cut(net, key, work, &exchange, reason)
+            }
+            NoMore::Never(reason) => self.refuse(key, work, reason, Some(exchange)),
+        }
+    }
+
+    /// What a loss means: the next attempt is prepared, or there is none now, or never.
     fn judge_loss(
         &mut self,
         work: &mut Work,
@@ -146,49 +215,76 @@ impl<N: Net> Engine<N> {
         how: Lost,
         sent: usize,
         reused: bool,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), NoMore> {
         let failure = match how {
             Lost::Connect(failure) | Lost::BeforeAnswer(failure) => failure,
-            Lost::InsideAnswer => Failure::Closed,
+            Lost::InsideAnswer | Lost::Status => Failure::Closed,
         };
-        let verdict = exchange.lost(how, sent, reused);
-        match verdict {
-            Verdict::Again { blame: true } | Verdict::Answer { blame: true, .. } => {
-                self.desk.failed(&mut work.trip, failure, self.now);
+        let stale = reused && matches!(how, Lost::BeforeAnswer(_));
+        if let Some(peer) = work.trip.peer.filter(|_| stale) {
+            if let Some(peer) = self.desk.peers.get_mut(peer) {
+                peer.health.died_on_reuse(self.now);
             }
-            Verdict::Cut(_) => self.desk.failed(&mut work.trip, failure, self.now),
-            _ => {}
         }
-        match verdict {
-            Verdict::Answer { reason, .. } | Verdict::Cut(reason) => return Err(reason),
-            Verdict::Again { .. } => {}
+        let verdict = exchange.lost(how, sent, reused);
+        let (Verdict::Again { blame } | Verdict::Answer { blame, .. }) = verdict else {
+            self.desk.failed(&mut work.trip, failure);
+            return Err(NoMore::Never(Reason::Incomplete));
+        };
+        if blame {
+            self.desk.failed(&mut work.trip, failure);
         }
+        if let Verdict::Answer { reason, .. } = verdict {
+            return Err(NoMore::Never(reason));
+        }
+        let final_reason = match how {
+            Lost::Connect(failure) => Reason::Unreached(failure),
+            Lost::BeforeAnswer(_) | Lost::Status => Reason::Died(failure),
+            Lost::InsideAnswer => Reason::Incomplete,
+        };
         work.req.rewind();
-        if sent > 0 {
+        if sent >= exchange.head_len {
+            work.repeats += 1;
+            if work.repeats > MAX_REPEATS || !self.desk.spend_repeat(&work.trip) {
+                return Err(NoMore::Never(final_reason));
+            }
             self.stats.retries += 1;
         } else {
             self.stats.reconnects += 1;
         }
-        if self.desk.again(&mut work.trip).is_none() {
-            return Err(match how {
-                Lost::Connect(failure) => Reason::Unreached(failure),
-                _ => Reason::Died(failure),
-            });
+        match self.desk.again(&mut work.trip) {
+            Chosen::Peer(_) => self.readdress(work, exchange).map_err(NoMore::Never),
+            Chosen::Later | Chosen::Nobody => Err(NoMore::Nobody(final_reason)),
         }
+    }
+
+    /// Changes the head, which lies unsent in the window, as `trip.peer` needs it.
+    pub(super) fn readdress(
+        &mut self,
+        work: &mut Work,
+        exchange: &mut Exchange,
+    ) -> Result<(), Reason> {
         let head = work.req.pending().get(..exchange.head_len).unwrap_or_default();
-        if self.desk.readdress(head, &mut work.trip) {
-            let plan = &self.desk.plan;
-            exchange.head_len = work
-                .req
-                .rewrite_head(exchange.head_len, &plan.drops, &plan.prefix)
-                .ok_or(Reason::Request(crate::h1::Bad::HeadTooLarge))?;
+        if !self.desk.readdress(head, &mut work.trip, exchange.resume_at()) {
+            return Ok(());
         }
+        let plan = &self.desk.plan;
+        exchange.head_len = work
+            .req
+            .rewrite_head(exchange.head_len, &plan.drops, &plan.prefix)
+            .ok_or(Reason::Request(crate::h1::Bad::HeadTooLarge))?;
         Ok(())
     }
 
-    /// Lets go of the upstream connection and closes it; gives whether it came from the pool.
+    /// Lets go of the upstream connections and closes them; gives whether the first came from the
+    /// pool.
     pub(super) fn detach(&mut self, work: &mut Work) -> bool {
-        let Some(link) = work.link.take() else { return false };
+        self.drop_hedge(work);
+        work.link.take().is_some_and(|link| self.release(link))
+    }
+
+    /// Closes a connection that an exchange held; gives whether it came from the pool.
+    pub(super) fn release(&mut self, link: Key) -> bool {
         let Some(upstream) = self.upstreams.remove(link) else { return false };
         self.desk.peers.end(upstream.peer);
         upstream.reused
@@ -198,15 +294,19 @@ impl<N: Net> Engine<N> {
     pub(super) fn complete(&mut self, mut work: Box<Work>, exchange: Exchange) -> After {
         let whole_request = exchange.upload.is_done() && work.req.pending().is_empty();
         let nothing_left = work.resp.fresh().is_empty();
-        if let (Some(limit_ms), Some(peer)) = (exchange.idle_limit_ms, work.trip.peer) {
-            self.desk.peers.learn_idle_limit(peer, limit_ms);
+        let reused = work.link.and_then(|link| self.upstreams.get(link)).is_some_and(|u| u.reused);
+        if let Some(peer) = work.trip.peer.and_then(|peer| self.desk.peers.get_mut(peer)) {
+            exchange.idle_limit_ms.into_iter().for_each(|ms| peer.health.limit_idle(ms));
+            if reused {
+                peer.health.survived_reuse();
+            }
         }
         if exchange.upstream_keep && whole_request && nothing_left {
             self.park(&mut work);
         } else {
             self.detach(&mut work);
         }
-        self.desk.succeeded(&work.trip, self.now);
+        self.desk.succeeded(&work.trip);
         work.phase = Phase::Flush(Ending {
             outcome: Outcome::Answered,
             keep: exchange.keeps_client(),
@@ -222,22 +322,23 @@ impl<N: Net> Engine<N> {
         let silent = |up: &Upstream<N::Stream>| {
             up.ready.without(Ready::WRITE) == Ready::NONE && up.broken.is_none()
         };
-        let Some(upstream) = self.upstreams.get_mut(link).filter(|up| silent(up)) else {
+        let fit = self.upstreams.get_mut(link).filter(|up| silent(up));
+        let Some(upstream) = fit else {
             self.detach(work);
             return;
         };
-        let peer = upstream.peer;
-        let limit_ms = self.desk.peers.idle_limit_ms(peer, self.desk.config.upstream_idle_ms);
-        if limit_ms == 0 {
+        let (peer, own_ms) = (upstream.peer, self.desk.config.upstream_idle_ms);
+        let state = self.desk.peers.get(peer);
+        let limit_ms = state.map_or(own_ms, |peer| peer.health.idle_limit_ms(own_ms));
+        if limit_ms == 0 || state.is_some_and(|peer| !peer.health.may_reuse(self.now)) {
             self.detach(work);
             return;
         }
         work.link = None;
         upstream.state = UpState::Idle;
-        let at = self.now + limit_ms;
-        self.timers.set(&mut upstream.due, Source::Upstream(link), at);
+        self.timers.set(&mut upstream.due, Source::Upstream(link), self.now + limit_ms);
         self.desk.peers.end(peer);
-        if let Some(surplus) = self.desk.peers.park(peer, link) {
+        if let Some(surplus) = self.desk.peers.park(peer, link, self.now) {
             self.upstreams.remove(surplus);
         }
     }

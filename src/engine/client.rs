@@ -53,6 +53,8 @@ pub(crate) enum Stage {
 pub(crate) enum Phase {
     /// The request head is coming.
     Head(Search),
+    /// No endpoint can take it now.
+    Waiting(Exchange),
     /// The request travels up and the answer down.
     Relay(Exchange),
     /// The answer is whole, in the buffer; its last bytes go to the client.
@@ -78,6 +80,16 @@ pub(crate) struct Work {
     pub(crate) resp: Buf,
     /// The upstream connection, while there is one.
     pub(crate) link: Option<Key>,
+    /// A second one, while the first is still connecting: the first to stand wins.
+    pub(crate) hedge: Option<Hedge>,
+    /// Whether this attempt has been hedged already.
+    pub(crate) hedged: bool,
+    /// Until when it waits for an endpoint, once it has had to.
+    pub(crate) wait_until: Option<Ms>,
+    /// Whether it was called from the waiting room.
+    pub(crate) called: bool,
+    /// How often it was offered again after it had been written.
+    pub(crate) repeats: u8,
     pub(crate) trip: Trip,
     /// Whether a byte of the request has been seen, so that it stands in the ledger.
     pub(crate) begun: bool,
@@ -106,6 +118,11 @@ impl Work {
             req: Buf::default(),
             resp: Buf::default(),
             link: None,
+            hedge: None,
+            hedged: false,
+            wait_until: None,
+            called: false,
+            repeats: 0,
             trip: Trip::default(),
             begun: false,
             begun_at: Ms::ZERO,
@@ -123,9 +140,13 @@ impl Work {
 
     /// Ready for the next request; what is in the buffers stays.
     pub(crate) fn clear(&mut self) {
-        debug_assert!(self.link.is_none());
+        debug_assert!(self.link.is_none() && self.hedge.is_none());
         self.phase = Phase::Head(Search::default());
         self.trip.clear();
+        self.hedged = false;
+        self.wait_until = None;
+        self.called = false;
+        self.repeats = 0;
         self.begun = false;
         self.version = Version::Http11;
         self.head_only = false;
@@ -134,6 +155,13 @@ impl Work {
         self.request_bytes = 0;
         self.response_bytes = 0;
     }
+}
+
+/// A second connection that is being tried for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hedge {
+    pub(crate) link: Key,
+    pub(crate) peer: Key,
 }
 
 impl<S> Client<S> {

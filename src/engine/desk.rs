@@ -5,6 +5,7 @@
 //! The desk does not know connections, and it touches no buffer: it looks at heads and leaves
 //! plans.
 
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,20 +15,22 @@ use crate::endpoint::{Endpoint, Failure};
 use crate::exchange::Exchange;
 use crate::h1::answer::Answer;
 use crate::h1::head::{self, RequestHead, ResponseHead};
+use crate::h1::range::Whole;
 use crate::h1::request::{self, RequestFacts, Specials};
 use crate::h1::response::ResponseFacts;
 use crate::h1::rewrite::{Changes, Forwarding, Plan, RequestWay, ResponseWay};
 use crate::h1::{Bad, Limits, Version};
+use crate::health::Rules;
 use crate::hooks::{Decision, Edit, Hooks};
 use crate::keys::Key;
-use crate::registry::Registry;
+use crate::registry::{Registry, Snapshot};
 use crate::rng::Rng;
 use crate::route::{NoRoute, Router, write_target};
 use crate::summary::{Reason, Summary};
 use crate::time::Ms;
 
 use super::peers::Peers;
-use super::services::{ServiceId, Services};
+use super::services::{Asked, Chosen, Depth, ServiceId, Services};
 
 /// The service that everything goes to which no other service wants.
 const CATCH_ALL: &str = "*";
@@ -50,6 +53,8 @@ pub(crate) struct Trip {
     rest: Vec<u8>,
     /// Whether the Host line is the endpoint's: then it is the second line of the head.
     own_host: bool,
+    /// Whether two lines behind that ask for the rest of an answer.
+    resuming: bool,
 }
 
 impl Trip {
@@ -60,6 +65,7 @@ impl Trip {
         self.tried.clear();
         self.rest.clear();
         self.own_host = false;
+        self.resuming = false;
     }
 }
 
@@ -90,9 +96,22 @@ pub(crate) struct Desk {
     pub(crate) plan: Plan,
     pub(crate) specials: Specials,
     pub(crate) draining: bool,
+    pub(crate) now: Ms,
 }
 
 impl Desk {
+    /// The limits that health goes by.
+    pub(crate) fn rules(&self) -> Rules {
+        let config = &self.config;
+        Rules {
+            eject_failures: config.eject_failures,
+            eject_ms: config.eject_ms,
+            eject_max_ms: config.eject_max_ms,
+            slow_start: config.slow_start,
+            max_inflight: config.max_inflight,
+        }
+    }
+
     /// As many fields again for responses, and twice the bytes: a request is refused with a status
     /// that says so, but a response that is refused is a request lost.
     pub(crate) fn response_limits(&self) -> Limits {
@@ -153,8 +172,11 @@ impl Desk {
         trip.service = Some(id);
         let Some(service) = self.services.get(id) else { return Err(Reason::NotFound) };
         trip.key = service.balancer.key(head, client);
-        let chosen = self.services.choose(id, &self.peers, &trip.tried, trip.key, &mut self.rng);
-        trip.peer = Some(chosen.ok_or(Reason::NoEndpoint)?);
+        if let Some(service) = self.services.get_mut(id) {
+            service.budget.earn(self.config.retry_percent, self.config.retry_per_second);
+        }
+        // Without an endpoint it waits, its head as it would go to one without a base.
+        self.choose(trip, Depth::Anyone);
         self.plan_request(head, facts, client, trip, rest.slice(head), changes);
         Ok(())
     }
@@ -183,24 +205,62 @@ impl Desk {
         Ok((id, Rest::Suffix(0)))
     }
 
+    /// An endpoint for a request, which is then `trip.peer`.
+    pub(crate) fn choose(&mut self, trip: &mut Trip, depth: Depth) -> Chosen {
+        trip.peer = None;
+        let Some(id) = trip.service else { return Chosen::Nobody };
+        let rules = self.rules();
+        let (tried, key, now) = (trip.tried.as_slice(), trip.key, self.now);
+        let asked = Asked { tried, key, depth, rules: &rules, now };
+        let chosen = self.services.choose(id, &self.peers, &asked, &mut self.rng);
+        if let Chosen::Peer(peer) = chosen {
+            trip.peer = Some(peer);
+        }
+        chosen
+    }
+
+    /// Brings the service of a request up to what the registry says now.
+    pub(crate) fn refresh_trip(&mut self, trip: &Trip) {
+        let Desk { services, registry, peers, closed, .. } = self;
+        let Some(id) = trip.service else { return };
+        let Some(name) = services.get(id).map(|service| service.name.clone()) else { return };
+        match registry.lookup(&name) {
+            Some(snapshot) => services.refresh(id, snapshot, peers, closed),
+            None => services.refresh(id, &Arc::new(Snapshot::new(Vec::new())), peers, closed),
+        }
+    }
+
     /// Another endpoint for a request, by what the registry says now: then `trip.peer`.
-    pub(crate) fn again(&mut self, trip: &mut Trip) -> Option<Key> {
-        let id = trip.service?;
-        let Desk { services, registry, peers, closed, rng, .. } = self;
-        let name = services.get(id).map(|service| service.name.clone())?;
-        services.refresh(id, registry.lookup(&name)?, peers, closed);
-        let peer = services.choose(id, peers, &trip.tried, trip.key, rng)?;
-        trip.peer = Some(peer);
-        Some(peer)
+    pub(crate) fn again(&mut self, trip: &mut Trip) -> Chosen {
+        self.refresh_trip(trip);
+        self.choose(trip, Depth::Anyone)
+    }
+
+    /// Whether an endpoint stands by that a request, which one has just disappointed, could go to.
+    pub(crate) fn has_another(&mut self, trip: &mut Trip) -> bool {
+        let current = trip.peer;
+        trip.tried.extend(current);
+        let chosen = self.choose(trip, Depth::Sound);
+        if current.is_some() {
+            trip.tried.pop();
+        }
+        trip.peer = current;
+        matches!(chosen, Chosen::Peer(_))
     }
 
     /// Plans what must change in `head`, which was on its way to another endpoint, so that it can
-    /// go to `trip.peer`: the target, and the Host line if that is the endpoint's. Gives `false`
-    /// if nothing must.
-    pub(crate) fn readdress(&mut self, head: &[u8], trip: &mut Trip) -> bool {
+    /// go to `trip.peer`: the target, the Host line if that is the endpoint's, and what asks for
+    /// the rest of an answer that broke off. Gives `false` if nothing must.
+    pub(crate) fn readdress(
+        &mut self,
+        head: &[u8],
+        trip: &mut Trip,
+        resume: Option<(u64, &Whole)>,
+    ) -> bool {
         let peer = trip.peer.and_then(|peer| self.peers.get(peer));
         let Some(endpoint) = peer.map(|peer| &peer.endpoint) else { return false };
-        if trip.rest.is_empty() && endpoint.is_plain() && !trip.own_host {
+        let alike = trip.rest.is_empty() && endpoint.is_plain() && !trip.own_host;
+        if alike && resume.is_none() {
             return false;
         }
         let mut lines = head.split_inclusive(|&b| b == b'\n');
@@ -214,7 +274,7 @@ impl Desk {
         prefix.clear();
         prefix.extend_from_slice(method.unwrap_or_default());
         prefix.push(b' ');
-        put_target(prefix, endpoint, &trip.rest);
+        put_target(prefix, endpoint.base(), endpoint.query(), &trip.rest);
         prefix.extend_from_slice(b" HTTP/1.1\r\n");
         let mut dropped = line.len();
         if trip.own_host {
@@ -222,6 +282,15 @@ impl Desk {
             prefix.extend_from_slice(b"Host: ");
             prefix.extend_from_slice(endpoint.authority().as_bytes());
             prefix.extend_from_slice(b"\r\n");
+        }
+        if trip.resuming {
+            dropped += lines.by_ref().take(2).map(<[u8]>::len).sum::<usize>();
+        }
+        if let Some((from, whole)) = resume {
+            let _ = write!(prefix, "Range: bytes={from}-\r\nIf-Range: ");
+            prefix.extend_from_slice(&whole.etag);
+            prefix.extend_from_slice(b"\r\n");
+            trip.resuming = true;
         }
         drops.clear();
         drops.push((0, dropped as u32));
@@ -241,15 +310,16 @@ impl Desk {
         changes: Option<&Changes>,
     ) {
         let peer = trip.peer.and_then(|peer| self.peers.get(peer));
-        let Some(endpoint) = peer.map(|peer| &peer.endpoint) else { return };
+        let endpoint = peer.map(|peer| &peer.endpoint);
         trip.own_host = self.config.host == HostRule::Endpoint || head.authority().is_none();
-        if !endpoint.is_plain() {
+        if endpoint.is_some_and(|endpoint| !endpoint.is_plain()) {
             trip.rest.extend_from_slice(rest);
         }
+        let authority = endpoint.map_or(&b""[..], |endpoint| endpoint.authority().as_bytes());
         let trusted = |ip: IpAddr| self.config.trusted.iter().any(|net| net.contains(ip));
         let known = self.config.trusted.is_empty() || client.is_none_or(trusted);
         let way = RequestWay {
-            host: trip.own_host.then(|| endpoint.authority().as_bytes()),
+            host: trip.own_host.then_some(authority),
             peer: client,
             forwarding: match self.config.forwarded {
                 Forwarded::Off => Forwarding::Off,
@@ -259,7 +329,8 @@ impl Desk {
             via: self.config.via,
             changes,
         };
-        let target = |out: &mut Vec<u8>| put_target(out, endpoint, rest);
+        let (base, query) = endpoint.map_or(("", ""), |e| (e.base(), e.query()));
+        let target = |out: &mut Vec<u8>| put_target(out, base, query, rest);
         self.plan.request(head, facts, &self.specials, &way, target);
     }
 
@@ -280,27 +351,37 @@ impl Desk {
         self.plan.response(head, facts, &self.specials, &way)
     }
 
-    /// `peer` has disappointed the request.
-    pub(crate) fn failed(&mut self, trip: &mut Trip, why: Failure, now: Ms) {
+    /// `trip.peer` has disappointed the request.
+    pub(crate) fn failed(&mut self, trip: &mut Trip, why: Failure) {
         let Some(peer) = trip.peer else { return };
         if !trip.tried.contains(&peer) {
             trip.tried.push(peer);
         }
-        if let Some((service, endpoint)) = self.whereabouts(trip) {
-            let (name, endpoint) = (service.to_owned(), endpoint.clone());
-            log::debug!("{name}: {endpoint}: {}", why.word());
-            self.registry.failure(&name, &endpoint, why, now);
+        let (rules, now) = (self.rules(), self.now);
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        state.health.failed(&rules, now, &mut self.rng);
+        let endpoint = state.endpoint.clone();
+        let Some(service) = trip.service.and_then(|id| self.services.get(id)) else { return };
+        log::debug!("{}: {endpoint}: {}", service.name, why.word());
+        self.registry.failure(&service.name, &endpoint, why, now);
+    }
+
+    /// `trip.peer` has answered the request.
+    pub(crate) fn succeeded(&mut self, trip: &Trip) {
+        let Desk { registry, services, peers, now, .. } = self;
+        let service = trip.service.and_then(|id| services.get(id));
+        let peer = trip.peer.and_then(|peer| peers.get_mut(peer));
+        if let (Some(service), Some(peer)) = (service, peer) {
+            peer.health.succeeded();
+            registry.success(&service.name, &peer.endpoint, *now);
         }
     }
 
-    /// `peer` has answered the request.
-    pub(crate) fn succeeded(&mut self, trip: &Trip, now: Ms) {
-        let Desk { registry, services, peers, .. } = self;
-        let service = trip.service.and_then(|id| services.get(id));
-        let peer = trip.peer.and_then(|peer| peers.get(peer));
-        if let (Some(service), Some(peer)) = (service, peer) {
-            registry.success(&service.name, &peer.endpoint, now);
-        }
+    /// Takes the right to write a request of this service a second time (`B4.7`).
+    pub(crate) fn spend_repeat(&mut self, trip: &Trip) -> bool {
+        let per_second = self.config.retry_per_second;
+        let service = trip.service.and_then(|id| self.services.get_mut(id));
+        service.is_some_and(|service| service.budget.spend(per_second, self.now))
     }
 
     /// An exchange has ended; `tell` puts its service and endpoint, as far as they are known, into
@@ -319,13 +400,6 @@ impl Desk {
         hooks.finished(&summary);
     }
 
-    /// The service and endpoint of a request, as far as they are known.
-    fn whereabouts(&self, trip: &Trip) -> Option<(&str, &Endpoint)> {
-        let service = self.services.get(trip.service?)?;
-        let peer = self.peers.get(trip.peer?)?;
-        Some((&service.name, &peer.endpoint))
-    }
-
     /// Tells the services what the registry says of `name` now.
     pub(crate) fn refresh(&mut self, name: &str) {
         let Desk { registry, services, peers, closed, .. } = self;
@@ -335,11 +409,11 @@ impl Desk {
     }
 }
 
-fn put_target(out: &mut Vec<u8>, endpoint: &Endpoint, rest: &[u8]) {
+fn put_target(out: &mut Vec<u8>, base: &str, query: &str, rest: &[u8]) {
     if rest == b"*" {
         out.push(b'*');
     } else {
-        write_target(out, endpoint.base(), endpoint.query(), rest);
+        write_target(out, base, query, rest);
     }
 }
 
@@ -366,3 +440,6 @@ impl Rest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

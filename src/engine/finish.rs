@@ -80,15 +80,15 @@ impl<N: Net> Engine<N> {
         self.detach(&mut work);
         match reason {
             Reason::Response(_) => {
-                self.desk.failed(&mut work.trip, Failure::BadResponse, self.now);
+                self.desk.failed(&mut work.trip, Failure::BadResponse);
             }
             Reason::FirstByteTimeout | Reason::ResponseIdle | Reason::EndpointStalled => {
-                self.desk.failed(&mut work.trip, Failure::NoAnswer, self.now);
+                self.desk.failed(&mut work.trip, Failure::NoAnswer);
             }
             _ => {}
         }
         if exchange.answering() {
-            return self.cut(net, key, work, exchange, reason);
+            return self.cut(net, key, work, &exchange, reason);
         }
         // What is left of a broken request cannot be told from the next one.
         let sound = !matches!(reason, Reason::Request(_));
@@ -103,13 +103,24 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
-        exchange: Exchange,
+        exchange: &Exchange,
         reason: Reason,
     ) -> After {
         if let Some(client) = self.clients.get_mut(key) {
             let pushed = push(net, &mut client.sock, &mut client.ready, &mut work.resp);
             work.response_bytes += pushed.unwrap_or(0) as u64;
         }
+        self.cut_here(key, work, exchange, reason)
+    }
+
+    /// As [`Engine::cut`], with what is in the buffer left unsent.
+    pub(super) fn cut_here(
+        &mut self,
+        key: Key,
+        work: Box<Work>,
+        exchange: &Exchange,
+        reason: Reason,
+    ) -> After {
         self.settle_account(key, &work, Outcome::Cut(reason));
         self.give_back(work);
         let abort = exchange.ends_with_connection() || reason == Reason::ClientStalled;
@@ -245,7 +256,11 @@ impl<N: Net> Engine<N> {
                 self.give_back(work);
                 After::Abort
             }
+            Phase::Waiting(exchange) => self.give_up_waiting(key, work, exchange),
             Phase::Relay(mut exchange) => {
+                if self.hedge_deadline(&work).is_some_and(|at| at <= self.now) {
+                    self.start_hedge(net, key, &mut work, &mut exchange);
+                }
                 let own = self.continue_deadline(&work, &exchange);
                 if own.is_some_and(|own| own <= self.now) {
                     exchange.expects = false;
@@ -288,10 +303,11 @@ impl<N: Net> Engine<N> {
         }
         for key in self.upstreams.keys() {
             if let Some(upstream) = self.upstreams.remove(key) {
-                self.desk.peers.remove(upstream.peer, key);
+                self.desk.peers.remove(upstream.peer, key, self.now);
             }
         }
         self.queue.clear();
+        self.rooms.clear();
         self.timers = Timers::default();
         self.ended = true;
     }

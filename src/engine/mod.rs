@@ -13,7 +13,8 @@
 //!             |       |       '- bytes up and down            (relay.rs)
 //!             |       '- route, choose, plan                  (desk.rs)
 //!             '- accept                                       (accept.rs)
-//!   attempt.rs: connect, take from the pool, lose, try again, park
+//!   attempt.rs: connect, take from the pool, lose, try again, park; hedge.rs: two connects at
+//!   once; room.rs: waiting for an endpoint
 //! ```
 //!
 //! What a connection wants next is worked out from its stage and its buffers each time, never
@@ -24,9 +25,11 @@ mod attempt;
 mod client;
 mod desk;
 mod finish;
+mod hedge;
 mod peers;
 mod pump;
 mod relay;
+mod room;
 mod services;
 mod starved;
 mod stats;
@@ -52,6 +55,7 @@ use accept::Listener;
 use client::{Client, UpState, Upstream, Work};
 use desk::{Balancing, Desk};
 use peers::Peers;
+use room::Rooms;
 use services::Services;
 use starved::Starved;
 use timers::Timers;
@@ -98,6 +102,8 @@ pub(crate) struct Engine<N: Net> {
     /// Clients that something has happened to.
     queue: VecDeque<Key>,
     starved: Starved,
+    /// Requests that no endpoint can take now.
+    rooms: Rooms,
     /// Works that nobody uses, the one returned last on top.
     #[allow(clippy::vec_box, reason = "lent to a client by its box, without a copy")]
     spare: Vec<Box<Work>>,
@@ -121,6 +127,7 @@ impl<N: Net> Engine<N> {
             timers: Timers::default(),
             queue: VecDeque::new(),
             starved: Starved::default(),
+            rooms: Rooms::new(),
             spare: Vec::new(),
             stats: Stats::default(),
             now: Ms::ZERO,
@@ -128,7 +135,7 @@ impl<N: Net> Engine<N> {
             ended: false,
             desk: Desk {
                 services: Services::default(),
-                peers: Peers::new(config.idle_per_endpoint, config.idle_total),
+                peers: Peers::new(config.idle_per_endpoint, config.idle_total, config.slow_start),
                 registry: setup.registry,
                 router: setup.router,
                 balancing: setup.balance,
@@ -138,9 +145,16 @@ impl<N: Net> Engine<N> {
                 plan: Plan::default(),
                 specials: Vec::new(),
                 draining: false,
+                now: Ms::ZERO,
                 config: setup.config,
             },
         }
+    }
+
+    /// It is `now`: told before the notes of a turn.
+    pub(crate) fn tick(&mut self, now: Ms) {
+        self.now = self.now.max(now);
+        self.desk.now = self.now;
     }
 
     /// Phase 1: something was seen of `source`. Late events of what is gone find nothing.
@@ -151,7 +165,7 @@ impl<N: Net> Engine<N> {
                     listener.ready = true;
                 }
             }
-            Source::Waker => {}
+            Source::Waker | Source::Service(_) => {}
             Source::Client(key) => {
                 if let Some(client) = self.clients.get_mut(key) {
                     client.ready = client.ready.with(seen);
@@ -170,7 +184,10 @@ impl<N: Net> Engine<N> {
             // B6.3: an end, a reset or a byte that nobody asked for.
             None if seen.without(Ready::WRITE) != Ready::NONE => {
                 let peer = upstream.peer;
-                self.desk.peers.remove(peer, key);
+                let age_ms = self.desk.peers.remove(peer, key, self.now);
+                if let (Some(age_ms), Some(peer)) = (age_ms, self.desk.peers.get_mut(peer)) {
+                    peer.health.idle_closed(age_ms, self.now);
+                }
                 self.upstreams.remove(key);
             }
             None => {}
@@ -188,7 +205,7 @@ impl<N: Net> Engine<N> {
 
     /// What another thread asked for.
     pub(crate) fn command(&mut self, command: Command, now: Ms) {
-        self.now = self.now.max(now);
+        self.tick(now);
         match command {
             Command::Add { service, endpoint } => {
                 log::info!("{service}: added {endpoint}");
@@ -202,6 +219,7 @@ impl<N: Net> Engine<N> {
             }
             Command::Stop => self.stopped = true,
         }
+        self.reopen_rooms();
         self.close_disowned();
     }
 
@@ -214,7 +232,7 @@ impl<N: Net> Engine<N> {
 
     /// Phase 2: a bounded amount of work at the moment `now`.
     pub(crate) fn run(&mut self, net: &mut N, now: Ms) {
-        self.now = self.now.max(now);
+        self.tick(now);
         if self.stopped {
             self.stop(net);
             return;
@@ -225,6 +243,7 @@ impl<N: Net> Engine<N> {
             let Some(key) = self.queue.pop_front() else { break };
             self.pump(net, key);
         }
+        self.serve_rooms(net);
         self.feed_starved();
         self.close_disowned();
         debug_assert!(self.stats.balances());
@@ -244,10 +263,14 @@ impl<N: Net> Engine<N> {
                     let due = self.timers.comes_up(&mut upstream.due, source, at, self.now);
                     if due && upstream.state == UpState::Idle {
                         let peer = upstream.peer;
-                        self.desk.peers.remove(peer, key);
+                        let age_ms = self.desk.peers.remove(peer, key, self.now);
+                        if let Some(peer) = self.desk.peers.get_mut(peer) {
+                            peer.health.outlived(age_ms.unwrap_or(0));
+                        }
                         self.upstreams.remove(key);
                     }
                 }
+                Source::Service(service) => self.room_due(service, at),
                 Source::Listener(number) => self.resume_listener(number, at),
                 Source::Waker => {}
             }
@@ -276,12 +299,19 @@ impl<N: Net> Engine<N> {
         &self.stats
     }
 
+    /// How many connections the endpoints believe to be in use, for the simulator.
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.desk.peers.in_flight()
+    }
+
     /// What is alive.
     pub(crate) fn census(&self) -> Census {
         Census {
             clients: self.clients.len(),
             upstreams: self.upstreams.len(),
             idle: self.desk.peers.idle(),
+            waiting: self.waiting(),
             lent_bytes: self.bufs.lent_bytes(),
             timers: self.timers.len(),
         }

@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 
 use crate::endpoint::Endpoint;
+use crate::health::Health;
 use crate::keys::{GenSlab, Key};
+use crate::time::Ms;
 
 /// The state of one endpoint.
 #[derive(Debug)]
@@ -15,8 +17,7 @@ pub(crate) struct Peer {
     pub(crate) endpoint: Endpoint,
     /// Exchanges that hold a connection to it now.
     pub(crate) in_flight: u32,
-    /// How long it keeps idle connections, as far as it has told.
-    idle_limit_ms: u64,
+    pub(crate) health: Health,
     /// Services that name it.
     services: u32,
     /// Idle connections, the one parked last at the end.
@@ -26,6 +27,7 @@ pub(crate) struct Peer {
 #[derive(Clone, Copy, Debug)]
 struct Parked {
     upstream: Key,
+    at: Ms,
     /// Counts up with every parking: the smallest was parked first.
     order: u64,
 }
@@ -39,13 +41,14 @@ pub(crate) struct Peers {
     parked: u64,
     per_endpoint: usize,
     in_all: usize,
+    slow_start: bool,
 }
 
 impl Peers {
     /// A pool with these bounds.
-    pub(crate) fn new(per_endpoint: usize, in_all: usize) -> Peers {
+    pub(crate) fn new(per_endpoint: usize, in_all: usize, slow_start: bool) -> Peers {
         let (slab, by_endpoint) = (GenSlab::default(), HashMap::new());
-        Peers { slab, by_endpoint, idle: 0, parked: 0, per_endpoint, in_all }
+        Peers { slab, by_endpoint, idle: 0, parked: 0, per_endpoint, in_all, slow_start }
     }
 
     /// A service names `endpoint` from now on.
@@ -60,7 +63,7 @@ impl Peers {
         let key = self.slab.insert(Peer {
             endpoint: endpoint.clone(),
             in_flight: 0,
-            idle_limit_ms: u64::MAX,
+            health: Health::new(self.slow_start),
             services: 1,
             idle: Vec::new(),
         });
@@ -109,35 +112,34 @@ impl Peers {
         }
     }
 
-    /// It says that it closes connections that were idle for `limit_ms`. A connection taken at the
-    /// last moment would meet its FIN on the way: a second is left for that (`B6.2`).
-    pub(crate) fn learn_idle_limit(&mut self, key: Key, limit_ms: u64) {
-        if let Some(peer) = self.slab.get_mut(key) {
-            peer.idle_limit_ms = limit_ms.saturating_sub(1000);
+    /// As [`Peers::get`], to change it.
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Peer> {
+        self.slab.get_mut(key)
+    }
+
+    /// Takes the idle connection that was parked last, if that was at most `within_ms` ago, and
+    /// says how long it was idle.
+    pub(crate) fn take(&mut self, key: Key, within_ms: u64, now: Ms) -> Option<(Key, u64)> {
+        let peer = self.slab.get_mut(key)?;
+        let age_ms = now.since(peer.idle.last()?.at);
+        if age_ms > within_ms {
+            return None;
         }
-    }
-
-    /// How long a connection to it may be idle, if we would keep it for `own_ms`.
-    pub(crate) fn idle_limit_ms(&self, key: Key, own_ms: u64) -> u64 {
-        self.slab.get(key).map_or(own_ms, |peer| peer.idle_limit_ms.min(own_ms))
-    }
-
-    /// Takes the idle connection that was parked last.
-    pub(crate) fn take(&mut self, key: Key) -> Option<Key> {
-        let parked = self.slab.get_mut(key)?.idle.pop()?;
+        let parked = peer.idle.pop()?;
+        peer.health.outlived(age_ms);
         self.idle -= 1;
-        Some(parked.upstream)
+        Some((parked.upstream, age_ms))
     }
 
     /// Parks `upstream`. Gives the connection that must be closed for it, which is `upstream`
     /// itself if the endpoint is gone.
-    pub(crate) fn park(&mut self, key: Key, upstream: Key) -> Option<Key> {
+    pub(crate) fn park(&mut self, key: Key, upstream: Key, now: Ms) -> Option<Key> {
         let (order, per_endpoint) = (self.parked, self.per_endpoint);
         self.parked += 1;
         let Some(peer) = self.slab.get_mut(key).filter(|peer| peer.services > 0) else {
             return Some(upstream);
         };
-        peer.idle.push(Parked { upstream, order });
+        peer.idle.push(Parked { upstream, at: now, order });
         self.idle += 1;
         if peer.idle.len() > per_endpoint {
             self.idle -= 1;
@@ -160,17 +162,24 @@ impl Peers {
         Some(peer.idle.remove(0).upstream)
     }
 
-    /// `upstream`, parked at `key`, is gone.
-    pub(crate) fn remove(&mut self, key: Key, upstream: Key) {
-        let Some(peer) = self.slab.get_mut(key) else { return };
-        let before = peer.idle.len();
-        peer.idle.retain(|parked| parked.upstream != upstream);
-        self.idle -= before - peer.idle.len();
+    /// `upstream`, parked at `key`, is gone; gives how long it had been idle.
+    pub(crate) fn remove(&mut self, key: Key, upstream: Key, now: Ms) -> Option<u64> {
+        let peer = self.slab.get_mut(key)?;
+        let place = peer.idle.iter().position(|parked| parked.upstream == upstream)?;
+        let parked = peer.idle.remove(place);
+        self.idle -= 1;
+        Some(now.since(parked.at))
     }
 
     /// How many connections are idle.
     pub(crate) fn idle(&self) -> usize {
         self.idle
+    }
+
+    /// How many connections exchanges hold, for the simulator.
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.slab.iter().map(|(_, peer)| peer.in_flight as usize).sum()
     }
 }
 
@@ -190,40 +199,41 @@ mod tests {
     /// B6.1
     #[test]
     fn the_pool_is_last_in_first_out_and_bounded() {
-        let mut peers = Peers::new(2, 3);
+        let mut peers = Peers::new(2, 3, false);
         let (a, b) = (peers.adopt(&endpoint(1)), peers.adopt(&endpoint(2)));
         let k = keys(6);
-        assert_eq!(peers.park(a, k[0]), None);
-        assert_eq!(peers.park(a, k[1]), None);
-        assert_eq!(peers.park(a, k[2]), Some(k[0]), "two per endpoint");
-        assert_eq!(peers.park(b, k[3]), None);
-        assert_eq!(peers.park(b, k[4]), Some(k[1]), "three in all, the oldest goes");
+        assert_eq!(peers.park(a, k[0], Ms(5)), None);
+        assert_eq!(peers.park(a, k[1], Ms(5)), None);
+        assert_eq!(peers.park(a, k[2], Ms(5)), Some(k[0]), "two per endpoint");
+        assert_eq!(peers.park(b, k[3], Ms(5)), None);
+        assert_eq!(peers.park(b, k[4], Ms(5)), Some(k[1]), "three in all, the oldest goes");
         assert_eq!(peers.idle(), 3);
-        assert_eq!(peers.take(b), Some(k[4]));
-        assert_eq!(peers.take(b), Some(k[3]));
-        assert_eq!(peers.take(b), None);
-        peers.remove(a, k[2]);
-        assert_eq!((peers.take(a), peers.idle()), (None, 0));
-        peers.remove(a, k[2]);
+        assert_eq!(peers.take(b, 100, Ms(9)), Some((k[4], 4)));
+        assert_eq!(peers.take(b, 3, Ms(9)), None, "too long ago");
+        assert_eq!(peers.take(b, 100, Ms(9)), Some((k[3], 4)));
+        assert_eq!(peers.take(b, 100, Ms(9)), None);
+        assert_eq!(peers.remove(a, k[2], Ms(9)), Some(4));
+        assert_eq!((peers.take(a, 100, Ms(9)), peers.idle()), (None, 0));
+        assert_eq!(peers.remove(a, k[2], Ms(9)), None);
         assert_eq!(peers.take_oldest(), None);
     }
 
     /// B3.4
     #[test]
     fn an_endpoint_lives_as_long_as_it_is_named_or_used() {
-        let mut peers = Peers::new(9, 9);
+        let mut peers = Peers::new(9, 9, false);
         let key = peers.adopt(&endpoint(1));
         assert_eq!(peers.adopt(&endpoint(1)), key, "two services share it");
         let k = keys(2);
         let mut closed = Vec::new();
-        peers.park(key, k[0]);
+        peers.park(key, k[0], Ms(5));
         peers.disown(key, &mut closed);
         assert!(closed.is_empty() && peers.get(key).is_some());
         peers.begin(key);
         peers.disown(key, &mut closed);
         assert_eq!(closed, [k[0]]);
         assert!(peers.get(key).is_some(), "in use");
-        assert_eq!(peers.park(key, k[1]), Some(k[1]), "nobody may use it again");
+        assert_eq!(peers.park(key, k[1], Ms(5)), Some(k[1]), "nobody may use it again");
         peers.end(key);
         assert!(peers.get(key).is_none());
         assert_ne!(peers.adopt(&endpoint(1)), key);

@@ -158,6 +158,11 @@ impl<N: Net> Engine<N> {
         }
         match std::mem::replace(&mut work.phase, Phase::Head(Search::default())) {
             Phase::Head(search) => self.read_head(net, key, work, search),
+            Phase::Waiting(exchange) if work.called => self.called(net, key, work, exchange),
+            Phase::Waiting(exchange) => {
+                work.phase = Phase::Waiting(exchange);
+                After::Wait(Stage::Busy(work))
+            }
             Phase::Relay(exchange) => self.relay_on(net, key, work, exchange, budget),
             Phase::Flush(ending) => self.flush(net, key, work, ending, budget),
         }
@@ -257,6 +262,10 @@ impl<N: Net> Engine<N> {
                         return self.refuse(key, work, reason, None);
                     }
                 }
+                // Who comes later does not overtake those who wait.
+                if work.trip.service.is_some_and(|service| self.is_crowded(service)) {
+                    work.trip.peer = None;
+                }
                 self.engage(net, key, work, exchange)
             }
             Received::Refused(reason, sound) => {
@@ -267,6 +276,20 @@ impl<N: Net> Engine<N> {
                 let exchange = self.swallow(&mut work, exchange, len);
                 self.answer(key, work, answer, Reason::Hook, Some(exchange))
             }
+        }
+    }
+
+    /// A request has been called from the waiting room, to `trip.peer`.
+    fn called(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        mut exchange: Exchange,
+    ) -> After {
+        match self.readdress(&mut work, &mut exchange) {
+            Ok(()) => self.engage(net, key, work, exchange),
+            Err(reason) => self.refuse(key, work, reason, Some(exchange)),
         }
     }
 
@@ -290,7 +313,11 @@ impl<N: Net> Engine<N> {
         mut exchange: Exchange,
         budget: &mut usize,
     ) -> After {
+        self.mind_hedge(&mut work, &mut exchange);
         let step = self.relay(net, key, &mut work, &mut exchange, budget);
+        if work.hedge.is_some() && !self.is_connecting(&work) {
+            self.drop_hedge(&mut work);
+        }
         match step {
             Step::Wait => {
                 work.phase = Phase::Relay(exchange);
@@ -348,11 +375,14 @@ impl<N: Net> Engine<N> {
             Stage::Linger { until, .. } => (*until, Reason::ClientStalled),
             Stage::Busy(work) => match &work.phase {
                 Phase::Head(_) => (work.begun_at + config.head_ms, Reason::HeadTimeout),
+                Phase::Waiting(_) => (work.wait_until.unwrap_or(self.now), Reason::NoEndpoint),
                 Phase::Flush(_) => (work.down_at + config.write_stall_ms, Reason::ClientStalled),
                 Phase::Relay(exchange) => {
                     let (at, reason) = self.relay_deadline(work, exchange);
                     let own = self.continue_deadline(work, exchange);
-                    (own.map_or(at, |own| own.min(at)), reason)
+                    let hedge = self.hedge_deadline(work);
+                    let soonest = own.into_iter().chain(hedge).chain([at]).min();
+                    (soonest.unwrap_or(at), reason)
                 }
             },
         }
@@ -410,6 +440,7 @@ impl<N: Net> Engine<N> {
             Stage::Linger { .. } => {}
             Stage::Busy(work) => match &work.phase {
                 Phase::Head(_) => debug_assert!(!client.ready.has(Ready::READ), "unread head"),
+                Phase::Waiting(_) => {}
                 Phase::Flush(_) => debug_assert!(!client.ready.has(Ready::WRITE), "unsent answer"),
                 Phase::Relay(exchange) => {
                     let upstream = work.link.and_then(|link| self.upstreams.get(link));

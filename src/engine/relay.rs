@@ -17,7 +17,7 @@ use crate::exchange::{Download, Exchange, Lost};
 use crate::h1::body::Body;
 use crate::h1::chunk::Judged;
 use crate::h1::head;
-use crate::h1::{Bad, Limits, Version, response};
+use crate::h1::{Bad, Limits, Version, range, response};
 use crate::keys::Key;
 use crate::net::{Net, Ready};
 use crate::time::Ms;
@@ -212,6 +212,9 @@ impl<N: Net> Lanes<'_, N> {
         if sent > 0 {
             if let UpState::Connecting { owner } = upstream.state {
                 upstream.state = UpState::Busy { owner };
+                if let Some(peer) = self.desk.peers.get_mut(upstream.peer) {
+                    peer.health.accepted();
+                }
             }
             self.work.up_at = self.now;
             self.work.request_bytes += sent as u64;
@@ -279,7 +282,7 @@ impl<N: Net> Lanes<'_, N> {
                 Pulled::Bytes(n) => {
                     moved += n;
                     self.work.down_at = self.now;
-                    self.touch();
+                    self.exchange.touch();
                     self.judge_down()?;
                     if self.exchange.download_done() {
                         return Err(Step::Complete);
@@ -306,12 +309,6 @@ impl<N: Net> Lanes<'_, N> {
     fn interim_blocked(&self) -> bool {
         matches!(self.exchange.download, Download::Waiting { .. })
             && !self.work.resp.pending().is_empty()
-    }
-
-    fn touch(&mut self) {
-        if let Download::Waiting { touched, .. } = &mut self.exchange.download {
-            *touched = true;
-        }
     }
 
     fn write_down(&mut self) -> Result<usize, Step> {
@@ -376,8 +373,51 @@ impl<N: Net> Lanes<'_, N> {
                 return Ok(());
             }
         }
+        if matches!(self.exchange.download, Download::Resuming { .. }) {
+            self.take_rest()?;
+        }
         if let Download::Body(body) = &mut self.exchange.download {
             judge(body, &mut self.work.resp).map_err(Step::BadResponse)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the head of what should be the rest of a broken answer: if it is, its body follows
+    /// what the client has, and the head itself goes no further.
+    fn take_rest(&mut self) -> Result<(), Step> {
+        let (resp, exchange) = (&mut self.work.resp, &mut *self.exchange);
+        let limits = self.desk.response_limits();
+        while let Download::Resuming { search, .. } = &mut exchange.download {
+            let bytes = resp.fresh();
+            if !search.worth_parsing(bytes) && bytes.len() < limits.head_bytes {
+                break;
+            }
+            let mut slots = head::slots();
+            let head = match head::parse_response(bytes, &mut slots, &limits) {
+                Ok(Some(head)) => head,
+                Ok(None) => break,
+                Err(bad) => return Err(Step::BadResponse(bad)),
+            };
+            let (method, wrapping) = (exchange.method, exchange.wrapping());
+            let facts = response::read(&head, method, wrapping, &mut self.desk.specials)
+                .map_err(Step::BadResponse)?;
+            let length = match facts.body {
+                Body::Length(length) => Some(length),
+                _ => None,
+            };
+            let fits = exchange
+                .resume_at()
+                .is_some_and(|(from, whole)| range::continues(&head, length, whole, from));
+            let len = head.bytes.len();
+            if !facts.is_interim() && !fits {
+                return Err(Step::BadResponse(Bad::Range));
+            }
+            resp.discard(len);
+            if fits {
+                exchange.resumed(&facts);
+            } else {
+                exchange.await_rest();
+            }
         }
         Ok(())
     }
@@ -397,6 +437,13 @@ impl<N: Net> Lanes<'_, N> {
         if facts.status == 101 {
             return Err(Step::BadResponse(Bad::Upgrade));
         }
+        if self.desk.config.retry_status.contains(&facts.status)
+            && exchange.repeatable
+            && !exchange.committed
+            && self.desk.has_another(&mut self.work.trip)
+        {
+            return Err(Step::Lost(Lost::Status));
+        }
         let keep = exchange
             .answered(&facts, self.desk.draining)
             .map_err(|()| Step::BadResponse(Bad::TooManyInterim))?;
@@ -407,6 +454,12 @@ impl<N: Net> Lanes<'_, N> {
         }
         if !facts.is_interim() {
             self.work.status = facts.status;
+            if let Body::Length(total) = facts.body {
+                // What is here whole already cannot break off.
+                let long = self.desk.config.resume && total > (resp.fresh().len() - len) as u64;
+                let whole = long.then(|| range::whole(&head, &facts, method, total)).flatten();
+                whole.into_iter().for_each(|whole| exchange.may_resume(whole));
+            }
         }
         if self.desk.plan_response(&head, &facts, exchange.version, keep) {
             let plan = &self.desk.plan;

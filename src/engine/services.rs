@@ -8,9 +8,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::balance::{Balancer, Choice, Load};
+use crate::health::{Budget, Rules, Standing};
 use crate::keys::Key;
 use crate::registry::Snapshot;
 use crate::rng::Rng;
+use crate::time::Ms;
 
 use super::peers::Peers;
 
@@ -22,6 +24,7 @@ pub(crate) struct Service {
     pub(crate) name: Box<str>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) balancer: Box<dyn Balancer>,
+    pub(crate) budget: Budget,
     /// Of every endpoint of the snapshot, in its order.
     peers: Vec<Key>,
 }
@@ -33,11 +36,56 @@ pub(crate) struct Services {
     all: Vec<Service>,
 }
 
+/// Whom a request may go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// This one.
+    Peer(Key),
+    /// Nobody now, but one of them has only its hands full.
+    Later,
+    /// All have failed it, or there are none.
+    Nobody,
+}
+
+/// How far down a choice goes before it gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Only endpoints that nothing speaks against; those that seem to restart if there are none.
+    Sound,
+    /// Down to the one that failed longest ago (`B5.2`).
+    Anyone,
+    /// As above, and those that have yet to prove themselves.
+    Unproven,
+}
+
+/// What a choice goes by, beside the request.
+pub(crate) struct Asked<'a> {
+    pub(crate) tried: &'a [Key],
+    /// What hashing goes by.
+    pub(crate) key: u64,
+    pub(crate) depth: Depth,
+    pub(crate) rules: &'a Rules,
+    pub(crate) now: Ms,
+}
+
 /// What a balancer sees of the endpoints.
 struct View<'a> {
     keys: &'a [Key],
     peers: &'a Peers,
-    tried: &'a [Key],
+    asked: &'a Asked<'a>,
+    /// The worst standing that is good enough.
+    worst: Standing,
+}
+
+impl View<'_> {
+    fn standing(&self, index: usize) -> Option<Standing> {
+        let key = self.keys.get(index)?;
+        if self.asked.tried.contains(key) {
+            return None;
+        }
+        let peer = self.peers.get(*key)?;
+        Some(peer.health.standing(peer.in_flight, self.asked.rules, self.asked.now))
+    }
 }
 
 impl Load for View<'_> {
@@ -47,7 +95,7 @@ impl Load for View<'_> {
     }
 
     fn open(&self, index: usize) -> bool {
-        self.keys.get(index).is_some_and(|key| !self.tried.contains(key))
+        self.standing(index).is_some_and(|standing| standing <= self.worst)
     }
 }
 
@@ -75,6 +123,7 @@ impl Services {
                     name: name.into(),
                     snapshot: Arc::new(Snapshot::new(Vec::new())),
                     balancer: balancer(name),
+                    budget: Budget::default(),
                     peers: Vec::new(),
                 });
                 self.by_name.insert(name.into(), id);
@@ -118,21 +167,116 @@ impl Services {
         }
     }
 
-    /// An endpoint for a request that has `tried` some already; `key` is what hashing goes by.
+    /// As [`Services::get`], to change it.
+    pub(crate) fn get_mut(&mut self, id: ServiceId) -> Option<&mut Service> {
+        self.all.get_mut(id)
+    }
+
+    /// An endpoint for a request.
     pub(crate) fn choose(
         &mut self,
         id: ServiceId,
         peers: &Peers,
-        tried: &[Key],
-        key: u64,
+        asked: &Asked<'_>,
         rng: &mut Rng,
-    ) -> Option<Key> {
-        let service = self.all.get_mut(id)?;
-        let view = View { keys: &service.peers, peers, tried };
-        let choice = Choice::new(&service.snapshot, &view, key);
-        // A balancer that answers nonsense must not lose the request.
-        let picked = service.balancer.pick(&choice, rng).filter(|&index| view.open(index));
-        let index = picked.or_else(|| (0..view.keys.len()).find(|&index| view.open(index)))?;
-        service.peers.get(index).copied()
+    ) -> Chosen {
+        let Some(service) = self.all.get_mut(id) else { return Chosen::Nobody };
+        let mut view = View { keys: &service.peers, peers, asked, worst: Standing::Open };
+        let tiers: &[Standing] = match asked.depth {
+            Depth::Unproven => &[Standing::Open, Standing::Doubtful, Standing::Unproven],
+            Depth::Sound | Depth::Anyone => &[Standing::Open, Standing::Doubtful],
+        };
+        for &tier in tiers {
+            view.worst = tier;
+            let choice = Choice::new(&service.snapshot, &view, asked.key);
+            // A balancer that answers nonsense must not lose the request.
+            let picked = service.balancer.pick(&choice, rng).filter(|&index| view.open(index));
+            let found = picked.or_else(|| (0..view.keys.len()).find(|&index| view.open(index)));
+            if let Some(&key) = found.and_then(|index| view.keys.get(index)) {
+                return Chosen::Peer(key);
+            }
+        }
+        let untried = || (0..view.keys.len()).filter_map(|i| Some((i, view.standing(i)?)));
+        if untried().any(|(_, standing)| matches!(standing, Standing::Unproven | Standing::Full)) {
+            return Chosen::Later;
+        }
+        let failed_at = |index: usize| {
+            let peer = view.keys.get(index).and_then(|key| peers.get(*key));
+            peer.map_or(Ms::ZERO, |peer| peer.health.failed_at())
+        };
+        let longest_ago = untried().map(|(index, _)| index).min_by_key(|&index| failed_at(index));
+        match longest_ago.and_then(|index| view.keys.get(index)) {
+            Some(&key) if asked.depth != Depth::Sound => Chosen::Peer(key),
+            Some(_) => Chosen::Later,
+            None => Chosen::Nobody,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::keys::GenSlab;
+
+    /// Picks this one, open or not.
+    struct Always(usize);
+
+    impl Balancer for Always {
+        fn pick(&mut self, _: &Choice<'_>, _: &mut Rng) -> Option<usize> {
+            Some(self.0)
+        }
+    }
+
+    fn choose(services: &mut Services, id: ServiceId, peers: &Peers, tried: &[Key]) -> Chosen {
+        let rules = Rules {
+            eject_failures: 3,
+            eject_ms: 1000,
+            eject_max_ms: 30_000,
+            slow_start: false,
+            max_inflight: 0,
+        };
+        let asked = Asked { tried, key: 0, depth: Depth::Anyone, rules: &rules, now: Ms::ZERO };
+        services.choose(id, peers, &asked, &mut Rng::from_seed(1))
+    }
+
+    fn snapshot(ports: &[u16]) -> Arc<Snapshot> {
+        let endpoint = |port: &u16| Endpoint::tcp(([127, 0, 0, 1], *port).into());
+        Arc::new(Snapshot::new(ports.iter().map(endpoint).collect()))
+    }
+
+    /// B3.4: who leaves takes its idle connections along, unless another service names it.
+    #[test]
+    fn idle_connections_go_with_their_endpoint() {
+        let (mut services, mut peers) = (Services::default(), Peers::new(9, 9, false));
+        let mut closed = Vec::new();
+        let always = |_: &str| -> Box<dyn Balancer> { Box::new(Always(0)) };
+        let a = services.enter("a/1", &snapshot(&[1, 2]), &mut peers, &mut closed, always);
+        let b = services.enter("b/1", &snapshot(&[1]), &mut peers, &mut closed, always);
+        let Chosen::Peer(peer) = choose(&mut services, a, &peers, &[]) else { unreachable!() };
+        assert_eq!(choose(&mut services, b, &peers, &[]), Chosen::Peer(peer), "both name it");
+        let idle = GenSlab::default().insert(());
+        assert_eq!(peers.park(peer, idle, Ms::ZERO), None);
+        services.refresh(a, &snapshot(&[2]), &mut peers, &mut closed);
+        assert_eq!((closed.len(), peers.idle()), (0, 1));
+        services.refresh_known("b/1", &snapshot(&[]), &mut peers, &mut closed);
+        assert_eq!((closed, peers.idle()), (vec![idle], 0));
+        assert!(peers.get(peer).is_none());
+    }
+
+    /// B3.2, B10.2: a balancer of an embedder may be wrong, the request is not lost for it.
+    #[test]
+    fn a_balancer_that_answers_nonsense_loses_no_request() {
+        for pick in [0, 1, 7] {
+            let (mut services, mut peers) = (Services::default(), Peers::new(9, 9, false));
+            let mut tried = Vec::new();
+            let always = |_: &str| -> Box<dyn Balancer> { Box::new(Always(pick)) };
+            let id = services.enter("a/1", &snapshot(&[1, 2]), &mut peers, &mut vec![], always);
+            while let Chosen::Peer(peer) = choose(&mut services, id, &peers, &tried) {
+                assert!(!tried.contains(&peer), "{pick}");
+                tried.push(peer);
+            }
+            assert_eq!(tried.len(), 2, "{pick}");
+        }
     }
 }

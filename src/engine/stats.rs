@@ -28,6 +28,10 @@ pub struct Stats {
     pub reused: u64,
     /// Requests offered again, after a connect had failed.
     pub reconnects: u64,
+    /// Requests that had to wait for an endpoint.
+    pub waited: u64,
+    /// Second connects that joined a pending one.
+    pub hedges: u64,
     /// Requests offered again that had been written, in part or whole.
     pub retries: u64,
 }
@@ -69,6 +73,8 @@ pub struct Census {
     pub upstreams: usize,
     /// Idle connections to endpoints.
     pub idle: usize,
+    /// Requests that wait for an endpoint.
+    pub waiting: usize,
     /// Bytes of buffers that are lent.
     pub lent_bytes: usize,
     /// Entries in the timer heap.

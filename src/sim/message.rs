@@ -114,6 +114,10 @@ impl Incoming {
     /// The next head, if it is here to its end.
     pub(super) fn take_head(&mut self) -> Result<Option<Head>, String> {
         assert_eq!(self.at, At::Head, "a head is read between two messages");
+        // Without this, the middle of a body would be waited on as half a head.
+        if let Some(first) = self.bytes.first().filter(|first| !first.is_ascii_uppercase()) {
+            return Err(format!("a head that begins with byte {first}"));
+        }
         let Some(end) = find(&self.bytes, b"\r\n\r\n") else { return Ok(None) };
         let head = Head::parse(&self.bytes[..end])?;
         self.bytes.drain(..end + 4);

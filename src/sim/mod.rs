@@ -37,7 +37,8 @@
 //! 1 right bytes, right request, right head, both ways; 2 no request fails that need not;
 //! 3 an unsafe request is sent once; 4 ledger and summaries tell what the clients saw;
 //! 5 a promised keep-alive is kept; 6 a cut body never looks whole; 7 silent peers are ended;
-//! 8 nothing is left at the end; 9 nobody is stuck; 10 same seed, same trace; 11 no spin.
+//! 8 nothing is left at the end; 9 nobody is stuck; 10 same seed, same trace; 11 no spin;
+//! 12 no connection is without a place, and the limits of connections hold.
 //!
 //! # What is not modelled
 //!
@@ -63,7 +64,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Report, play};
 
 /// What every sweep must have seen: a simulator that no longer gets there proves nothing.
-const MUST_HAPPEN: [&str; 12] = [
+const MUST_HAPPEN: [&str; 19] = [
     "whole answers",
     "early answers",
     "interim answers",
@@ -76,6 +77,14 @@ const MUST_HAPPEN: [&str; 12] = [
     "failed, spoiled",
     "repeated requests",
     "summaries with more than one attempt",
+    // What the registry is told.
+    "bad-response",
+    "closed",
+    "no-answer",
+    "refused",
+    "reset",
+    "timeout",
+    "unreachable",
 ];
 
 /// Plays a world; a panic of the engine is a failure like any other.

@@ -86,6 +86,11 @@ impl Net for SimNet {
         self.wires().read(stream.end, into)
     }
 
+    fn is_silent(&mut self, stream: &mut Stream) -> bool {
+        let wires = self.wires();
+        wires.unread(stream.end) == 0 && !wires.is_over(stream.end)
+    }
+
     fn write(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
         self.wires().write(stream.end, from)
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::net::SimNet;
 use super::plan::{Plan, Request, service_name};
+use crate::config::ReuseUnsafe;
 use crate::engine::{Census, Stats};
 use crate::hooks::Hooks;
 use crate::summary::{Outcome, Summary};
@@ -207,7 +208,9 @@ impl Book {
             self.count("failed, spoiled")
         } else if request.repeatable {
             self.fail("2 a repeatable request failed", format!("{what}, b{well} was well"));
-        } else if self.killed[service] < life.begun {
+        } else if self.killed[service] < life.begun
+            && self.plan.config.reuse_unsafe == ReuseUnsafe::Fresh
+        {
             self.fail("2 failed though no connection died", format!("{what}, b{well} was well"));
         } else {
             self.count("failed, not repeatable");
@@ -262,6 +265,20 @@ impl Book {
         let ended = stats.answered + stats.client_gone + refused + cut;
         if stats.accepted != ended + stats.in_progress {
             self.fail("4 the ledger does not add up", format!("{stats:?}"));
+        }
+    }
+
+    /// Oracle 12: whoever is alive has a place: an upstream is in the pool or in an exchange.
+    pub(super) fn check_census(&mut self, census: &Census, in_flight: usize) {
+        let (config, posts) = (&self.plan.config, self.plan.posts.len());
+        let most_idle = config.idle_total.min(config.idle_per_endpoint * posts);
+        let right = census.upstreams == census.idle + in_flight
+            // One each, and one more while two connects race.
+            && in_flight <= 2 * census.clients
+            && census.clients <= config.max_connections
+            && census.idle <= most_idle;
+        if !right {
+            self.fail("12 the census is wrong", format!("{in_flight} in flight, {census:?}"));
         }
     }
 

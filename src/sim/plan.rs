@@ -10,7 +10,7 @@ use super::backend::Nature;
 use super::dice::{Dice, pattern};
 use super::message::chunked;
 use crate::balance::{Balance, HashBy};
-use crate::config::Config;
+use crate::config::{Config, ReuseUnsafe};
 use crate::endpoint::Endpoint;
 
 /// Salt of request bodies; see [`pattern`].
@@ -138,6 +138,10 @@ fn settings(dice: &mut Dice, crowded: bool) -> Config {
         linger_ms: dice.between(3_000, 5_000) as u64,
         upstream_idle_ms: dice.between(50, 4_000) as u64,
         idle_per_endpoint: dice.pick(&[1, 2, 32]),
+        reuse_unsafe: dice.pick(&[ReuseUnsafe::Fresh, ReuseUnsafe::Fresh, ReuseUnsafe::Auto]),
+        // These worlds are crueller than any budget: what it refuses would look like a loss.
+        retry_percent: 1000,
+        retry_per_second: 1000,
         ..Config::default()
     };
     if crowded && dice.chance(50) {

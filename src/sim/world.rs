@@ -6,6 +6,7 @@
 //! waits for; when nobody waits for anything, the world is at its end, or stuck.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::backend::Backend;
 use super::client::Client;
@@ -14,8 +15,9 @@ use super::net::SimNet;
 use super::oracle::Book;
 use super::plan::{Plan, service_name};
 use super::wires::Wires;
+use crate::endpoint::{Endpoint, Failure};
 use crate::engine::{Command, Engine, Setup};
-use crate::registry::{MemoryRegistry, Registry};
+use crate::registry::{MemoryRegistry, Registry, Snapshot};
 use crate::route::PathRouter;
 use crate::time::Ms;
 
@@ -43,8 +45,31 @@ pub(super) fn play(seed: u64, loud: bool) -> Report {
         world.book.settle(&census, stats);
     }
     let hash = world.net.wires().hash;
-    let book = world.book;
+    let mut book = world.book;
+    book.tally.append(&mut world.told.lock().unwrap_or_else(PoisonError::into_inner));
     Report { hash, turns: book.turn, tally: book.tally, failure: book.failure }
+}
+
+/// The registry of a world: it counts what it is told of endpoints, by the words for it.
+struct Told(MemoryRegistry, Arc<Mutex<BTreeMap<&'static str, u64>>>);
+
+impl Registry for Told {
+    fn lookup(&mut self, service: &str) -> Option<&Arc<Snapshot>> {
+        self.0.lookup(service)
+    }
+
+    fn add(&mut self, service: &str, endpoint: Endpoint) -> bool {
+        self.0.add(service, endpoint)
+    }
+
+    fn delete(&mut self, service: &str, endpoint: &Endpoint) -> bool {
+        self.0.delete(service, endpoint)
+    }
+
+    fn failure(&mut self, _: &str, _: &Endpoint, why: Failure, _: Ms) {
+        let mut told = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        *told.entry(why.word()).or_default() += 1;
+    }
 }
 
 struct World {
@@ -53,6 +78,7 @@ struct World {
     clients: Vec<Client>,
     backends: Vec<Backend>,
     book: Book,
+    told: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     dice: Dice,
     now: Ms,
     /// The last turn was quiet: make everything happen.
@@ -72,10 +98,11 @@ impl World {
         for post in &book.plan.posts {
             registry.add(&service_name(post.service), post.endpoint.clone());
         }
+        let told = Arc::default();
         let balance = book.plan.balance.clone();
         let setup = Setup {
             config: book.plan.config.clone(),
-            registry: Box::new(registry),
+            registry: Box::new(Told(registry, Arc::clone(&told))),
             router: Box::new(PathRouter),
             balance: Box::new(move |_| balance.build()),
             hooks: Box::new(book.recorder.clone()),
@@ -96,6 +123,7 @@ impl World {
             clients,
             backends,
             book,
+            told,
             dice,
             now: Ms::ZERO,
             thorough: false,
@@ -209,6 +237,7 @@ impl World {
             return false;
         }
         let told = !events.is_empty();
+        self.engine.tick(self.now);
         for (source, ready) in events {
             self.engine.note(source, ready);
         }
@@ -240,6 +269,7 @@ impl World {
             self.book.fail("11 the engine spins", format!("{VAIN_TURNS} turns of no work"));
         }
         self.book.check_ledger(self.engine.stats());
+        self.book.check_census(&self.engine.census(), self.engine.in_flight());
     }
 
     fn all_clients_done(&self) -> bool {

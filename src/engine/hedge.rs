@@ -1,0 +1,105 @@
+//! Hedged connects (`B4.2`): a connect that is still pending after a while is joined by one to
+//! another endpoint, and the first that stands carries the request.
+//!
+//! Nothing has been written to either of them, so this is safe for every method and every body.
+//! The loser is closed unused. This file does not know what a request says.
+
+use crate::endpoint::Failure;
+use crate::exchange::Exchange;
+use crate::keys::Key;
+use crate::net::{Net, Ready};
+use crate::time::Ms;
+
+use super::Engine;
+use super::client::{Hedge, UpState, Work};
+use super::services::{Chosen, Depth};
+
+impl<N: Net> Engine<N> {
+    /// When the connect that `work` waits for is joined by another one.
+    pub(super) fn hedge_deadline(&self, work: &Work) -> Option<Ms> {
+        if work.hedged || !self.is_connecting(work) {
+            return None;
+        }
+        Some(work.attempt_at + self.desk.config.hedge_ms)
+    }
+
+    pub(super) fn is_connecting(&self, work: &Work) -> bool {
+        let upstream = work.link.and_then(|link| self.upstreams.get(link));
+        upstream.is_some_and(|upstream| matches!(upstream.state, UpState::Connecting { .. }))
+    }
+
+    /// Joins a connect that is pending by one to another endpoint that stands well, if there is
+    /// one. A connection to it that lies in the pool is the quickest of all.
+    pub(super) fn start_hedge(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        work: &mut Work,
+        exchange: &mut Exchange,
+    ) {
+        work.hedged = true;
+        let first = work.trip.peer;
+        work.trip.tried.extend(first);
+        let chosen = self.desk.choose(&mut work.trip, Depth::Sound);
+        if first.is_some() {
+            work.trip.tried.pop();
+        }
+        work.trip.peer = first;
+        let Chosen::Peer(peer) = chosen else { return };
+        self.stats.hedges += 1;
+        let pooled = self.take_pooled(net, key, exchange, peer);
+        let waits_for_pool = pooled.is_some();
+        let Some(link) = pooled.or_else(|| self.connect(net, key, peer).ok()) else { return };
+        self.desk.peers.begin(peer);
+        work.hedge = Some(Hedge { link, peer });
+        if waits_for_pool {
+            self.swap_to_hedge(work, exchange);
+        } else if let Some(upstream) = self.upstreams.get_mut(link) {
+            // Only an event may say that it stands: nothing is written to find out.
+            upstream.ready = Ready::NONE;
+        }
+    }
+
+    /// Looks at a race: it is over when one of the two stands.
+    pub(super) fn mind_hedge(&mut self, work: &mut Work, exchange: &mut Exchange) {
+        let Some(hedge) = work.hedge else { return };
+        if !self.is_connecting(work) {
+            self.drop_hedge(work);
+            return;
+        }
+        let Some(upstream) = self.upstreams.get(hedge.link) else {
+            self.drop_hedge(work);
+            return;
+        };
+        if upstream.ready.has(Ready::END) || upstream.ready.has(Ready::GONE) {
+            self.drop_hedge(work);
+            let first = work.trip.peer.replace(hedge.peer);
+            self.desk.failed(&mut work.trip, Failure::Refused);
+            work.trip.peer = first;
+        } else if upstream.ready.has(Ready::WRITE) {
+            self.desk.failed(&mut work.trip, Failure::Timeout);
+            self.swap_to_hedge(work, exchange);
+        }
+    }
+
+    /// The second connection takes the place of the first, which is closed unused.
+    pub(super) fn swap_to_hedge(&mut self, work: &mut Work, exchange: &mut Exchange) {
+        let Some(hedge) = work.hedge.take() else { return };
+        if let Some(link) = work.link.take() {
+            self.release(link);
+        }
+        work.link = Some(hedge.link);
+        work.trip.peer = Some(hedge.peer);
+        work.attempts += 1;
+        work.attempt_at = self.now;
+        // What must change in the head fits: it was refused when it was first read otherwise.
+        let _ = self.readdress(work, exchange);
+    }
+
+    /// Closes the second connection.
+    pub(super) fn drop_hedge(&mut self, work: &mut Work) {
+        if let Some(hedge) = work.hedge.take() {
+            self.release(hedge.link);
+        }
+    }
+}
