@@ -101,11 +101,12 @@ fn b1_2_more_specific_wins() {
     }
 }
 
-/// B2.3, B2.4: every attempt failed: 502, which says so and keeps the client's connection.
+/// B2.3, B2.4: every attempt failed, and nobody may wait: 502, which says so and keeps the
+/// client's connection.
 #[test]
 fn b2_3_every_endpoint_refuses() {
     let (one, two) = (Refusing::new(), Refusing::new());
-    let proxy = Pointsman::service(&[one.addr, two.addr], &[]);
+    let proxy = Pointsman::service(&[one.addr, two.addr], &["--wait-requests", "0"]);
     let mut client = proxy.client();
     for request in [
         "GET /s/v1/x HTTP/1.1\r\nHost: t\r\n\r\n",
