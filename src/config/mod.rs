@@ -236,8 +236,8 @@ impl Config {
             ("wait", self.wait_ms),
             ("eject", self.eject_ms),
             ("eject-max", self.eject_max_ms),
-            ("check-interval", self.check_interval_ms),
-            ("check-timeout", self.check_timeout_ms),
+            ("health-interval", self.check_interval_ms),
+            ("health-timeout", self.check_timeout_ms),
         ];
         match times.iter().find(|(_, ms)| *ms == 0) {
             Some((name, _)) => refuse(true, || format!("{name} must not be 0")),

@@ -184,6 +184,9 @@ impl<N: Net> Engine<N> {
             return After::Continue(Stage::Busy(work));
         }
         let (sent, reused) = (work.req.written(), self.detach(&mut work));
+        // What came over this connection and was not passed on must never be taken for a part of
+        // what another one says.
+        work.resp.truncate();
         match self.judge_loss(&mut work, &mut exchange, how, sent, reused) {
             Ok(()) => self.engage(net, key, work, exchange),
             Err(end) => self.no_more(net, key, work, exchange, end),

@@ -22,6 +22,7 @@
 
 mod accept;
 mod attempt;
+mod check;
 mod client;
 mod desk;
 mod finish;
@@ -52,6 +53,7 @@ use crate::route::Router;
 use crate::time::Ms;
 
 use accept::Listener;
+use check::{CHECKS, Checks};
 use client::{Client, UpState, Upstream, Work};
 use desk::{Balancing, Desk};
 use peers::Peers;
@@ -104,6 +106,7 @@ pub(crate) struct Engine<N: Net> {
     starved: Starved,
     /// Requests that no endpoint can take now.
     rooms: Rooms,
+    checks: Checks,
     /// Works that nobody uses, the one returned last on top.
     #[allow(clippy::vec_box, reason = "lent to a client by its box, without a copy")]
     spare: Vec<Box<Work>>,
@@ -128,6 +131,7 @@ impl<N: Net> Engine<N> {
             queue: VecDeque::new(),
             starved: Starved::default(),
             rooms: Rooms::new(),
+            checks: Checks::default(),
             spare: Vec::new(),
             stats: Stats::default(),
             now: Ms::ZERO,
@@ -181,6 +185,7 @@ impl<N: Net> Engine<N> {
         upstream.ready = upstream.ready.with(seen);
         match upstream.state.owner() {
             Some(owner) => self.enqueue(owner),
+            None if upstream.state == UpState::Checking => self.check_touched(key),
             // B6.3: an end, a reset or a byte that nobody asked for.
             None if seen.without(Ready::WRITE) != Ready::NONE => {
                 let peer = upstream.peer;
@@ -243,6 +248,7 @@ impl<N: Net> Engine<N> {
             let Some(key) = self.queue.pop_front() else { break };
             self.pump(net, key);
         }
+        self.serve_checks(net);
         self.serve_rooms(net);
         self.feed_starved();
         self.close_disowned();
@@ -261,7 +267,9 @@ impl<N: Net> Engine<N> {
                 Source::Upstream(key) => {
                     let Some(upstream) = self.upstreams.get_mut(key) else { continue };
                     let due = self.timers.comes_up(&mut upstream.due, source, at, self.now);
-                    if due && upstream.state == UpState::Idle {
+                    if due && upstream.state == UpState::Checking {
+                        self.end_check(key, false);
+                    } else if due && upstream.state == UpState::Idle {
                         let peer = upstream.peer;
                         let age_ms = self.desk.peers.remove(peer, key, self.now);
                         if let Some(peer) = self.desk.peers.get_mut(peer) {
@@ -270,6 +278,7 @@ impl<N: Net> Engine<N> {
                         self.upstreams.remove(key);
                     }
                 }
+                Source::Service(CHECKS) => self.checks_due(at),
                 Source::Service(service) => self.room_due(service, at),
                 Source::Listener(number) => self.resume_listener(number, at),
                 Source::Waker => {}

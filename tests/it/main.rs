@@ -20,4 +20,5 @@ mod real;
 mod responses;
 mod routing;
 mod story;
+mod waiting;
 mod wire;
