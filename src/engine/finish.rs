@@ -259,7 +259,10 @@ impl<N: Net> Engine<N> {
             Phase::Waiting(exchange) => self.give_up_waiting(key, work, exchange),
             Phase::Relay(mut exchange) => {
                 if self.hedge_deadline(&work).is_some_and(|at| at <= self.now) {
-                    self.start_hedge(net, key, &mut work, &mut exchange);
+                    let started = self.start_hedge(net, key, &mut work, &mut exchange);
+                    if let Err(reason) = started {
+                        return self.give_in(net, key, work, exchange, reason);
+                    }
                 }
                 let own = self.continue_deadline(&work, &exchange);
                 if own.is_some_and(|own| own <= self.now) {

@@ -8,6 +8,7 @@ use crate::endpoint::Failure;
 use crate::exchange::Exchange;
 use crate::keys::Key;
 use crate::net::{Net, Ready};
+use crate::summary::Reason;
 use crate::time::Ms;
 
 use super::Engine;
@@ -36,7 +37,7 @@ impl<N: Net> Engine<N> {
         key: Key,
         work: &mut Work,
         exchange: &mut Exchange,
-    ) {
+    ) -> Result<(), Reason> {
         work.hedged = true;
         let first = work.trip.peer;
         work.trip.tried.extend(first);
@@ -45,31 +46,35 @@ impl<N: Net> Engine<N> {
             work.trip.tried.pop();
         }
         work.trip.peer = first;
-        let Chosen::Peer(peer) = chosen else { return };
+        let Chosen::Peer(peer) = chosen else { return Ok(()) };
         self.stats.hedges += 1;
         let pooled = self.take_pooled(net, key, exchange, peer);
-        let waits_for_pool = pooled.is_some();
-        let Some(link) = pooled.or_else(|| self.connect(net, key, peer).ok()) else { return };
+        let from_pool = pooled.is_some();
+        let link = pooled.or_else(|| self.connect(net, key, peer).ok());
+        let Some(link) = link else { return Ok(()) };
         self.desk.peers.begin(peer);
         work.hedge = Some(Hedge { link, peer });
-        if waits_for_pool {
-            self.swap_to_hedge(work, exchange);
-        } else if let Some(upstream) = self.upstreams.get_mut(link) {
+        if from_pool {
+            return self.swap_to_hedge(work, exchange);
+        }
+        if let Some(upstream) = self.upstreams.get_mut(link) {
             // Only an event may say that it stands: nothing is written to find out.
             upstream.ready = Ready::NONE;
         }
+        Ok(())
     }
 
     /// Looks at a race: it is over when one of the two stands.
-    pub(super) fn mind_hedge(&mut self, work: &mut Work, exchange: &mut Exchange) {
-        let Some(hedge) = work.hedge else { return };
-        if !self.is_connecting(work) {
+    pub(super) fn mind_hedge(
+        &mut self,
+        work: &mut Work,
+        exchange: &mut Exchange,
+    ) -> Result<(), Reason> {
+        let Some(hedge) = work.hedge else { return Ok(()) };
+        let upstream = self.upstreams.get(hedge.link).filter(|_| self.is_connecting(work));
+        let Some(upstream) = upstream else {
             self.drop_hedge(work);
-            return;
-        }
-        let Some(upstream) = self.upstreams.get(hedge.link) else {
-            self.drop_hedge(work);
-            return;
+            return Ok(());
         };
         if upstream.ready.has(Ready::END) || upstream.ready.has(Ready::GONE) {
             self.drop_hedge(work);
@@ -78,13 +83,19 @@ impl<N: Net> Engine<N> {
             work.trip.peer = first;
         } else if upstream.ready.has(Ready::WRITE) {
             self.desk.failed(&mut work.trip, Failure::Timeout);
-            self.swap_to_hedge(work, exchange);
+            return self.swap_to_hedge(work, exchange);
         }
+        Ok(())
     }
 
-    /// The second connection takes the place of the first, which is closed unused.
-    pub(super) fn swap_to_hedge(&mut self, work: &mut Work, exchange: &mut Exchange) {
-        let Some(hedge) = work.hedge.take() else { return };
+    /// The second connection takes the place of the first, which is closed unused. It fails if the
+    /// head, as this endpoint needs it, does not fit.
+    pub(super) fn swap_to_hedge(
+        &mut self,
+        work: &mut Work,
+        exchange: &mut Exchange,
+    ) -> Result<(), Reason> {
+        let Some(hedge) = work.hedge.take() else { return Ok(()) };
         if let Some(link) = work.link.take() {
             self.release(link);
         }
@@ -92,8 +103,7 @@ impl<N: Net> Engine<N> {
         work.trip.peer = Some(hedge.peer);
         work.attempts += 1;
         work.attempt_at = self.now;
-        // What must change in the head fits: it was refused when it was first read otherwise.
-        let _ = self.readdress(work, exchange);
+        self.readdress(work, exchange)
     }
 
     /// Closes the second connection.

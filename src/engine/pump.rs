@@ -313,7 +313,9 @@ impl<N: Net> Engine<N> {
         mut exchange: Exchange,
         budget: &mut usize,
     ) -> After {
-        self.mind_hedge(&mut work, &mut exchange);
+        if let Err(reason) = self.mind_hedge(&mut work, &mut exchange) {
+            return self.give_in(net, key, work, exchange, reason);
+        }
         let step = self.relay(net, key, &mut work, &mut exchange, budget);
         if work.hedge.is_some() && !self.is_connecting(&work) {
             self.drop_hedge(&mut work);
