@@ -161,6 +161,8 @@ const KEYS: &[Key] = &[
         "good checks in a row that bring an endpoint back"),
     key!("health-fall", "3", check_fall, text::number,
         "bad checks in a row that set an endpoint aside"),
+    key!("resolve", "30s", resolve_ms, text::duration_ms,
+        "names of endpoints are resolved again"),
     key!("forwarded", "append", forwarded, forwarded,
         "X-Forwarded-* fields: append, replace or off"),
     key!("trusted", "none", trusted, trusted,
@@ -230,7 +232,7 @@ mod tests {
     #[test]
     fn the_table_says_the_defaults() {
         let names: std::collections::HashSet<_> = Config::keys().map(|(name, ..)| name).collect();
-        assert_eq!((names.len(), KEYS.len()), (40, 40));
+        assert_eq!((names.len(), KEYS.len()), (41, 41));
         for (name, default, help) in Config::keys() {
             let mut config = Config::default();
             assert_eq!(config.set(name, default), Ok(()), "{name}");
@@ -283,6 +285,7 @@ mod tests {
             ("health-timeout", "9s", Config { check_timeout_ms: 9_000, ..before() }),
             ("health-rise", "9", Config { check_rise: 9, ..before() }),
             ("health-fall", "9", Config { check_fall: 9, ..before() }),
+            ("resolve", "10s", Config { resolve_ms: 10_000, ..before() }),
             ("forwarded", "replace", Config { forwarded: Forwarded::Replace, ..before() }),
             ("forwarded", "off", Config { forwarded: Forwarded::Off, ..before() }),
             (

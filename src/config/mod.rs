@@ -103,6 +103,9 @@ pub struct Config {
     pub check_rise: u32,
     /// Bad checks in a row after which an endpoint is set aside.
     pub check_fall: u32,
+    /// Milliseconds after which names are resolved again, by who runs a
+    /// [`Resolver`](crate::Resolver); the proxy itself resolves none.
+    pub resolve_ms: u64,
     /// What happens to the `X-Forwarded-*` fields.
     pub forwarded: Forwarded,
     /// Who may send `X-Forwarded-*` of its own; empty: everybody.
@@ -196,6 +199,7 @@ impl Default for Config {
             check_timeout_ms: 1_000,
             check_rise: 2,
             check_fall: 3,
+            resolve_ms: 30_000,
             forwarded: Forwarded::Append,
             trusted: Vec::new(),
             host: HostRule::Client,
@@ -232,6 +236,7 @@ impl Config {
             ("write-stall", self.write_stall_ms),
             ("linger", self.linger_ms),
             ("upstream-idle", self.upstream_idle_ms),
+            ("resolve", self.resolve_ms),
             ("hedge", self.hedge_ms),
             ("wait", self.wait_ms),
             ("eject", self.eject_ms),

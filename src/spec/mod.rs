@@ -1,4 +1,4 @@
-//! Endpoints as people write them, `localhost:9091` or `unix:/run/app`; whole routes are in `route`.
+//! Endpoints as people write them: `localhost:9091`, `unix:/run/app`. Routes are in `route`.
 //!
 //! Everything is checked here, where the text can still be named, so that nothing that makes no
 //! sense gets further. This file does not resolve names: it says which ones, and makes endpoints of
