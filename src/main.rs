@@ -1,17 +1,20 @@
-//! The program: arguments in, a [`Proxy`] out, an exit code at the end.
+//! The program: arguments and a file in, a [`Proxy`] out, an exit code at the end.
 //!
 //! It sees the public API of the library only, and so proves each day that the API suffices. Exit
 //! codes: 0 done, 1 a failure at run time, 2 a wrong argument. It does not know HTTP.
 
 mod cli;
 mod demo;
+mod draft;
+mod file;
 mod plan;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use pointsman::{MemoryRegistry, Proxy, Registry};
+use pointsman::{MemoryRegistry, Proxy, Registry, Resolver};
 
 use cli::Command;
 use plan::Plan;
@@ -47,8 +50,8 @@ fn perform(args: Vec<OsString>) -> Result<(), Failure> {
         Command::Help => say(&cli::help()),
         Command::Version => say(concat!("pointsman ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Usage => return Err(Failure { text: cli::USAGE.to_owned(), code: 2 }),
-        Command::Check(settings) => say(&Plan::make(settings).map_err(wrong)?.summary()),
-        Command::Run(settings) => run(Plan::make(settings).map_err(wrong)?)?,
+        Command::Check(settings) => say(&Plan::make(&settings).map_err(wrong)?.summary()),
+        Command::Run(settings) => run(Plan::make(&settings).map_err(wrong)?)?,
     }
     Ok(())
 }
@@ -61,12 +64,15 @@ fn run(plan: Plan) -> Result<(), Failure> {
         demo::start().map_err(broken)?;
     }
     let mut registry = MemoryRegistry::default();
-    for (service, endpoints) in plan.services {
+    for (service, endpoints) in plan.names.services() {
         for endpoint in endpoints {
-            registry.add(&service, endpoint);
+            registry.add(service, endpoint);
         }
     }
-    let mut builder = Proxy::builder().registry(registry).balance(plan.balance).config(plan.config);
+    let every = Duration::from_millis(plan.config.resolve_ms);
+    let balancers = plan.balancers;
+    let mut builder = Proxy::builder().registry(registry).config(plan.config);
+    builder = builder.balancer(move |service| balancers.build(service));
     for listen in plan.listen {
         builder = builder.listen(listen);
     }
@@ -77,6 +83,7 @@ fn run(plan: Plan) -> Result<(), Failure> {
     if plan.demo && io::stdout().is_terminal() {
         proxy.addresses().first().into_iter().for_each(|at| say(&demo::invitation(at)));
     }
+    let _resolver = Resolver::start(proxy.handle(), plan.names, every).map_err(broken)?;
     proxy.run().map_err(broken)
 }
 
