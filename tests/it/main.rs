@@ -7,6 +7,7 @@
 
 mod article;
 mod cli;
+mod config;
 mod embed;
 mod exchange;
 mod forward;
@@ -15,6 +16,7 @@ mod harness;
 mod limits;
 mod losses;
 mod memory;
+mod names;
 mod pool;
 mod real;
 mod responses;
