@@ -203,19 +203,28 @@ mod tests {
         Names::resolve(vec![route.parse().unwrap()], |_| Ok(vec![ip(1)])).unwrap()
     }
 
-    /// A resolver whose answers for `fast` are sent by the test, and for `slow` never come.
-    fn start(route: &str) -> (Resolver, Sender<Answer>, Receiver<String>) {
+    /// A resolver whose answers for `fast` are sent by the test, and for `slow` come too late.
+    struct Stage {
+        resolver: Resolver,
+        answer: Sender<Answer>,
+        /// A line for each question.
+        asked: Receiver<()>,
+        changes: Receiver<String>,
+    }
+
+    fn start(route: &str) -> Stage {
         let (answer, answers) = channel::<Answer>();
+        let (asks, asked) = channel();
         let (told, changes) = channel();
         let answers = Mutex::new(answers);
-        let (never, hang) = channel::<Answer>();
-        let hang = Mutex::new((never, hang));
         let lookup = move |host: &str| {
-            let gone = |_| io::Error::other("the test is over");
-            match host {
-                "fast" => answers.lock().unwrap().recv().map_err(gone)?,
-                _ => hang.lock().unwrap().1.recv().map_err(gone)?,
+            if host != "fast" {
+                std::thread::sleep(2 * PATIENCE);
+                return Err(io::Error::other("too late"));
             }
+            let _ = asks.send(());
+            let over = |_| io::Error::other("the test is over");
+            answers.lock().unwrap().recv().map_err(over)?
         };
         let tell = move |change| {
             let _ = told.send(match change {
@@ -223,7 +232,8 @@ mod tests {
                 Change::Delete { endpoint, .. } => format!("-{endpoint}"),
             });
         };
-        (Resolver::with(names(route), TICK, lookup, tell).unwrap(), answer, changes)
+        let resolver = Resolver::with(names(route), TICK, lookup, tell).unwrap();
+        Stage { resolver, answer, asked, changes }
     }
 
     fn next(changes: &Receiver<String>) -> String {
@@ -233,7 +243,7 @@ mod tests {
     // B6.4: answers are followed, failures change nothing, and who hangs hangs alone.
     #[test]
     fn b6_4_names_are_followed_beside_one_that_hangs() {
-        let (_resolver, answer, changes) = start("a/v1=fast:1,slow:2");
+        let Stage { answer, changes, resolver: _resolver, .. } = start("a/v1=fast:1,slow:2");
         answer.send(Ok(vec![ip(1), ip(2)])).unwrap();
         assert_eq!(next(&changes), "+127.0.0.2:1");
         answer.send(Err(io::Error::other("no such name"))).unwrap();
@@ -245,7 +255,7 @@ mod tests {
     // B9.1: an answer to what was asked before does not undo a new configuration.
     #[test]
     fn b9_1_old_answers_do_not_come_late() {
-        let (resolver, answer, changes) = start("a/v1=fast:1");
+        let Stage { resolver, answer, changes, .. } = start("a/v1=fast:1");
         resolver.replace(names("a/v1=127.0.0.9:1"), TICK).unwrap();
         assert_eq!([next(&changes), next(&changes)], ["+127.0.0.9:1", "-127.0.0.1:1"]);
         answer.send(Ok(vec![ip(3)])).unwrap();
@@ -262,11 +272,13 @@ mod tests {
         while next(&changes) != "+127.0.0.4:1" {}
     }
 
+    // Who is asking when it is dropped tells nothing any more.
     #[test]
     fn dropping_it_ends_its_threads() {
-        let (resolver, answer, changes) = start("a/v1=fast:1");
+        let Stage { resolver, answer, asked, changes } = start("a/v1=fast:1");
+        asked.recv_timeout(PATIENCE).unwrap();
         drop(resolver);
-        drop(answer);
+        answer.send(Ok(vec![ip(5)])).unwrap();
         assert_eq!(changes.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
     }
 }
