@@ -96,7 +96,7 @@ pub use h1::answer::Answer;
 pub use h1::{Bad, Fields, RequestHead, ResponseHead};
 pub use hooks::{Decision, Edit, Hooks, NoHooks};
 pub use names::{NameError, Names};
-pub use proxy::{Builder, Error, Handle, Listen, ListenError, Proxy};
+pub use proxy::{Builder, Claim, Error, Handle, Listen, ListenError, Proxy};
 pub use registry::{MemoryRegistry, Registry, Snapshot};
 pub use resolve::Resolver;
 pub use rng::Rng;

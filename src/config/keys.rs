@@ -121,6 +121,8 @@ const KEYS: &[Key] = &[
         "bytes read and dropped at most while lingering; 0 for none"),
     key!("upstream-idle", "4s", upstream_idle_ms, text::duration_ms,
         "an unused connection to an endpoint; then it is closed"),
+    key!("drain", "30s", drain_ms, text::duration_ms,
+        "exchanges that go on when the proxy is to end; then they are cut"),
     key!("idle-per-endpoint", "32", idle_per_endpoint, text::count_or_none,
         "unused connections kept to one endpoint; 0 for none"),
     key!("idle-total", "256", idle_total, text::count_or_none,
@@ -232,7 +234,7 @@ mod tests {
     #[test]
     fn the_table_says_the_defaults() {
         let names: std::collections::HashSet<_> = Config::keys().map(|(name, ..)| name).collect();
-        assert_eq!((names.len(), KEYS.len()), (41, 41));
+        assert_eq!((names.len(), KEYS.len()), (42, 42));
         for (name, default, help) in Config::keys() {
             let mut config = Config::default();
             assert_eq!(config.set(name, default), Ok(()), "{name}");
@@ -264,6 +266,7 @@ mod tests {
             ("linger", "8s", Config { linger_ms: 8_000, ..before() }),
             ("linger-bytes", "0", Config { linger_bytes: 0, ..before() }),
             ("upstream-idle", "9s", Config { upstream_idle_ms: 9_000, ..before() }),
+            ("drain", "10s", Config { drain_ms: 10_000, ..before() }),
             ("idle-per-endpoint", "0", Config { idle_per_endpoint: 0, ..before() }),
             ("idle-total", "9", Config { idle_total: 9, ..before() }),
             ("hedge", "9ms", Config { hedge_ms: 9, ..before() }),

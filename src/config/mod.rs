@@ -5,6 +5,7 @@
 
 use crate::h1::head::MAX_FIELDS;
 
+mod change;
 mod keys;
 mod network;
 mod text;
@@ -61,6 +62,8 @@ pub struct Config {
     /// Milliseconds that an unused connection to an endpoint is kept: below the 5 s after which
     /// common servers close theirs.
     pub upstream_idle_ms: u64,
+    /// Milliseconds that exchanges may take when the proxy is to end; then they are cut.
+    pub drain_ms: u64,
     /// Unused connections that are kept to one endpoint; 0 keeps none.
     pub idle_per_endpoint: usize,
     /// Unused connections that are kept in all; 0 keeps none.
@@ -179,6 +182,7 @@ impl Default for Config {
             linger_ms: 1_000,
             linger_bytes: 256 << 10,
             upstream_idle_ms: 4_000,
+            drain_ms: 30_000,
             idle_per_endpoint: 32,
             idle_total: 256,
             hedge_ms: 250,
@@ -237,6 +241,7 @@ impl Config {
             ("linger", self.linger_ms),
             ("upstream-idle", self.upstream_idle_ms),
             ("resolve", self.resolve_ms),
+            ("drain", self.drain_ms),
             ("hedge", self.hedge_ms),
             ("wait", self.wait_ms),
             ("eject", self.eject_ms),

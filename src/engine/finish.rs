@@ -12,7 +12,7 @@ use crate::summary::{Outcome, Reason, Summary};
 use crate::time::Ms;
 
 use super::Engine;
-use super::client::{Ending, Phase, Stage, Work};
+use super::client::{Client, Ending, Phase, Stage, Work};
 use super::pump::{After, Applied};
 use super::relay::push;
 use super::timers::Timers;
@@ -238,11 +238,26 @@ impl<N: Net> Engine<N> {
                 self.timers.set(&mut client.due, Source::Client(key), at);
                 After::Wait(Stage::Idle)
             }
-            Stage::Idle | Stage::Linger { .. } => After::Close,
+            Stage::Idle => return self.idle_due(net, key),
+            Stage::Linger { .. } => After::Close,
             Stage::Busy(work) => self.work_due(net, key, work),
         };
         if self.apply(net, key, after) == Applied::GoesOn {
             self.pump(net, key);
+        }
+    }
+
+    /// A client has been idle for long enough. After a last look: a request that has arrived since
+    /// the events of this turn were taken is served, where closing would reset it.
+    fn idle_due(&mut self, net: &mut N, key: Key) {
+        let accepted = self.stats.accepted;
+        if let Some(client) = self.clients.get_mut(key) {
+            client.ready = client.ready.with(Ready::READ);
+        }
+        self.pump(net, key);
+        let idle = |client: &Client<_>| matches!(client.stage, Stage::Idle) && !client.starved;
+        if self.clients.get(key).is_some_and(idle) && accepted == self.stats.accepted {
+            self.apply(net, key, After::Close);
         }
     }
 
@@ -299,8 +314,8 @@ impl<N: Net> Engine<N> {
         self.apply(net, key, after);
     }
 
-    /// Ends everything.
-    pub(super) fn stop(&mut self, net: &mut N) {
+    /// Ends every connection.
+    pub(super) fn cut_all(&mut self, net: &mut N) {
         for key in self.clients.keys() {
             self.drop_client(net, key);
         }
@@ -312,6 +327,5 @@ impl<N: Net> Engine<N> {
         self.queue.clear();
         self.rooms.clear();
         self.timers = Timers::default();
-        self.ended = true;
     }
 }

@@ -18,13 +18,16 @@
 //! ```
 //!
 //! What a connection wants next is worked out from its stage and its buffers each time, never
-//! armed. The engine knows no sockets, no clock and no threads.
+//! armed. What other threads change while it runs is in change.rs, its end in drain.rs.
+//! The engine knows no sockets, no clock and no threads.
 
 mod accept;
 mod attempt;
 mod check;
+mod change;
 mod client;
 mod desk;
+mod drain;
 mod finish;
 mod hedge;
 mod peers;
@@ -56,6 +59,7 @@ use accept::Listener;
 use check::{CHECKS, Checks};
 use client::{Client, UpState, Upstream, Work};
 use desk::{Balancing, Desk};
+use drain::Life;
 use peers::Peers;
 use room::Rooms;
 use services::Services;
@@ -73,7 +77,6 @@ pub(crate) struct Setup {
 }
 
 /// What another thread asks for.
-#[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// An endpoint joins a service.
     Add {
@@ -88,6 +91,17 @@ pub(crate) enum Command {
         service: String,
         /// Whom to remove.
         endpoint: Endpoint,
+    },
+    /// New limits and times, for all that begins from now on.
+    Configure(Box<Config>),
+    /// Another way to choose endpoints, for every service.
+    Balance(Balancing),
+    /// Nobody is taken in any more; what has begun may take this long.
+    Drain {
+        /// Then what is left is cut.
+        deadline_ms: u64,
+        /// Listeners that another process goes on with.
+        handed: Vec<u32>,
     },
     /// Everything ends now.
     Stop,
@@ -112,10 +126,7 @@ pub(crate) struct Engine<N: Net> {
     spare: Vec<Box<Work>>,
     stats: Stats,
     now: Ms,
-    /// [`Command::Stop`] was given.
-    stopped: bool,
-    /// It was carried out.
-    ended: bool,
+    life: Life,
 }
 
 impl<N: Net> Engine<N> {
@@ -135,8 +146,7 @@ impl<N: Net> Engine<N> {
             spare: Vec::new(),
             stats: Stats::default(),
             now: Ms::ZERO,
-            stopped: false,
-            ended: false,
+            life: Life::Serving,
             desk: Desk {
                 services: Services::default(),
                 peers: Peers::new(config.idle_per_endpoint, config.idle_total, config.slow_start),
@@ -222,7 +232,10 @@ impl<N: Net> Engine<N> {
                 self.desk.registry.delete(&service, &endpoint);
                 self.desk.refresh(&service);
             }
-            Command::Stop => self.stopped = true,
+            Command::Configure(config) => self.configure(*config),
+            Command::Balance(balancing) => self.desk.rebalance(balancing),
+            Command::Drain { deadline_ms, handed } => self.order_drain(deadline_ms, handed),
+            Command::Stop => self.order_drain(0, Vec::new()),
         }
         self.reopen_rooms();
         self.close_disowned();
@@ -238,12 +251,15 @@ impl<N: Net> Engine<N> {
     /// Phase 2: a bounded amount of work at the moment `now`.
     pub(crate) fn run(&mut self, net: &mut N, now: Ms) {
         self.tick(now);
-        if self.stopped {
-            self.stop(net);
-            return;
+        if self.out_of_time() {
+            self.end_drain(net);
         }
         self.expire(net);
-        self.accept_all(net);
+        match self.life {
+            Life::Serving => self.accept_all(net),
+            Life::Draining(_) => self.drain_listeners(net),
+            Life::Ended => return,
+        }
         for _ in 0..self.queue.len() {
             let Some(key) = self.queue.pop_front() else { break };
             self.pump(net, key);
@@ -252,6 +268,7 @@ impl<N: Net> Engine<N> {
         self.serve_rooms(net);
         self.feed_starved();
         self.close_disowned();
+        self.end_drain(net);
         debug_assert!(self.stats.balances());
     }
 
@@ -281,16 +298,15 @@ impl<N: Net> Engine<N> {
                 Source::Service(CHECKS) => self.checks_due(at),
                 Source::Service(service) => self.room_due(service, at),
                 Source::Listener(number) => self.resume_listener(number, at),
-                Source::Waker => {}
+                // The engine's own.
+                Source::Waker => self.drain_due(at),
             }
         }
     }
 
     /// Whether there is work that no event will announce.
     pub(crate) fn has_work(&self) -> bool {
-        !self.queue.is_empty()
-            || (self.stopped && !self.ended)
-            || (!self.stopped && self.may_accept())
+        !self.queue.is_empty() || self.out_of_time() || self.may_accept()
     }
 
     /// When to run again at the latest, even if nothing happens.
@@ -298,9 +314,9 @@ impl<N: Net> Engine<N> {
         self.timers.next()
     }
 
-    /// Whether [`Command::Stop`] has been carried out.
+    /// Whether [`Command::Drain`] or [`Command::Stop`] has been carried out.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.ended
+        matches!(self.life, Life::Ended)
     }
 
     /// The counters.

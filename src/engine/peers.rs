@@ -65,6 +65,11 @@ impl Peers {
         }
     }
 
+    /// Other bounds. What is idle beyond them is soon too old to be kept.
+    pub(crate) fn rebound(&mut self, per_endpoint: usize, in_all: usize) {
+        (self.per_endpoint, self.in_all) = (per_endpoint, in_all);
+    }
+
     /// A service names `endpoint` from now on.
     pub(crate) fn adopt(&mut self, endpoint: &Endpoint) -> Key {
         if let Some(&key) = self.by_endpoint.get(endpoint) {

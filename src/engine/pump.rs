@@ -373,7 +373,7 @@ impl<N: Net> Engine<N> {
         let config = &self.desk.config;
         let Some(client) = self.clients.get(key) else { return (self.now, Reason::Stopped) };
         match &client.stage {
-            Stage::Idle => (self.now + config.client_idle_ms, Reason::HeadTimeout),
+            Stage::Idle => (self.now + self.idle_ms(), Reason::HeadTimeout),
             Stage::Linger { until, .. } => (*until, Reason::ClientStalled),
             Stage::Busy(work) => match &work.phase {
                 Phase::Head(_) => (work.begun_at + config.head_ms, Reason::HeadTimeout),
