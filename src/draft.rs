@@ -35,7 +35,7 @@ impl At {
 }
 
 /// A balancer, and its name as it was written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Balancing {
     pub(crate) balance: Balance,
     pub(crate) name: String,

@@ -34,6 +34,7 @@ pub(crate) struct Plan {
 }
 
 /// Who chooses endpoints, for each service.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Balancers {
     /// For a service that does not say.
     otherwise: Balancing,
