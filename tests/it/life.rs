@@ -289,6 +289,79 @@ fn b9_1_sigusr2_loses_nothing() {
     assert_eq!(load.end(), [""; 0]);
 }
 
+/// SIGHUP, ten times: the endpoints of the file change places, and nothing is cut.
+#[test]
+fn b9_1_sighup_loses_nothing() {
+    let backends = [Backend::start(stable_port()), Backend::start(stable_port())];
+    let dir = TempDir::new("life");
+    let write = |n: usize, more: &str| {
+        let services = format!("[services.\"*\"]\nendpoints = [\"{}\"]\n", backends[n].addr);
+        dir.write("p.toml", format!("{more}\n{services}"))
+    };
+    let file = write(0, "");
+    let daemon = Daemon::start(&["--config", file.to_str().expect("UTF-8")]);
+    let served = || Wire::connect(daemon.addr).get("/").text();
+    let load = Load::start(daemon.addr, false);
+    for round in 1..=10 {
+        let download = download(daemon.addr);
+        load.more(50);
+        write(round % 2, if round % 2 == 0 { "" } else { "balance = \"p2c\"\nconnect = \"2s\"" });
+        daemon.signal_until("HUP", "reload: done");
+        let port = backends[round % 2].addr.port().to_string();
+        eventually("the other one serves", || served().starts_with(&port));
+        load.more(50);
+        assert_whole(download);
+    }
+
+    // What is wrong changes nothing, and is one line.
+    for (more, why) in [
+        ("connect = \"soon\"", "soon"),
+        ("listen = [\"127.0.0.1:1\"]\nthis is no TOML", "p.toml"),
+        ("memory = \"1KiB\"", "memory"),
+    ] {
+        let before = daemon.said("reload: nothing is changed: ");
+        write(1, more);
+        daemon.signal_until("HUP", "reload: nothing is changed: ");
+        let log = daemon.log();
+        let lines: Vec<_> = log.lines().filter(|l| l.contains("nothing is changed")).collect();
+        assert!(lines.len() == before + 1 && lines[before].contains(why), "{lines:?}");
+        assert!(served().starts_with(&backends[0].addr.port().to_string()), "{more}");
+    }
+    // What cannot change is told; all else is changed.
+    write(1, "memory = \"32MiB\"");
+    daemon.signal_until("HUP", "to change memory");
+    let port = backends[1].addr.port().to_string();
+    eventually("the rest is changed", || served().starts_with(&port));
+    assert_eq!(load.end(), [""; 0]);
+}
+
+/// Other addresses to listen at take a new process: it binds what is new, and what is no longer
+/// wanted is emptied before it is closed.
+#[test]
+fn b9_1_other_listeners_take_an_upgrade() {
+    let (origin, dir) = (Origin::polite(), TempDir::new("life"));
+    let unix = |name: &str| format!("unix:{}", dir.path(name).display());
+    let write = |name: &str| {
+        let listen = format!("listen = [\"127.0.0.1:0\", \"{}\"]\n", unix(name));
+        let service = format!("[services.\"*\"]\nendpoints = [\"{}\"]\n", origin.addr);
+        dir.write("p.toml", listen + &service)
+    };
+    let file = write("old");
+    let mut daemon = Daemon::launch(Command::new(binary()).arg("-c").arg(file));
+    write("new");
+    daemon.signal_until("HUP", "listen at have changed");
+    assert!(dir.path("old").exists() && !dir.path("new").exists());
+    daemon.upgrade();
+    daemon.ended();
+    assert!(!dir.path("old").exists());
+    assert_eq!(Wire::unix(&dir.path("new")).get("/").status(), 200);
+    assert_eq!(Wire::connect(daemon.addr).get("/").status(), 200);
+    // A broken file: the new process says what is wrong, the old one goes on.
+    dir.write("p.toml", "no TOML");
+    daemon.signal_until("USR2", "exit status: 2");
+    assert_eq!(Wire::connect(daemon.addr).get("/").status(), 200);
+}
+
 /// The file of a Unix socket lives through an upgrade and ends with the last process.
 #[test]
 fn b9_1_a_unix_socket_is_handed_on() {
