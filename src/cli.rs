@@ -122,7 +122,7 @@ pub(crate) fn help() -> String {
         row(&mut text, width, left, default, help);
     }
     text.push_str(
-        "\nRUST_LOG sets the log level (info). Exit: 0 done, 1 failed, 2 wrong argument.\n",
+        "\nRUST_LOG sets the log level (info). Exit: 0 done, 1 failed or cut, 2 wrong argument.\n",
     );
     text
 }

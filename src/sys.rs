@@ -231,3 +231,44 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream as Plain;
+
+    /// B9.1: after a hold who is in the queue is taken in and can talk, and nobody new gets there.
+    #[test]
+    fn b9_1_a_held_listener_lets_nobody_new_in() {
+        for at in ["127.0.0.1:0", "[::1]:0"] {
+            let (listener, address) = Listener::tcp(at.parse().unwrap()).unwrap();
+            let early = Plain::connect(address).unwrap();
+            if !listener.hold() {
+                continue;
+            }
+            let (mut stream, _) = listener.accept().unwrap();
+            (&early).write_all(b"request").unwrap();
+            early.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let mut bytes = [0; 7];
+            while stream.read(&mut bytes).is_err() {}
+            assert_eq!((&bytes, stream.write(b"answer").unwrap()), (b"request", 6));
+            (&early).read_exact(&mut bytes[..6]).unwrap();
+            let late = Plain::connect_timeout(&address, Duration::from_millis(200));
+            assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut, "{at}");
+            assert!(listener.accept().is_err());
+        }
+    }
+
+    /// B9.1: a socket taken over is the same socket; what does not listen is refused.
+    #[test]
+    fn b9_1_a_socket_is_taken_over_only_if_it_listens() {
+        let (listener, address) = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (copy, bound) = Listener::take_over(listener.copy().unwrap(), true).unwrap();
+        assert!(matches!(bound, Bound::Tcp(at) if at == address));
+        let _client = Plain::connect(address).unwrap();
+        drop(listener);
+        assert!(copy.accept().is_ok());
+        let other = Plain::connect(address).unwrap();
+        assert!(Listener::take_over(other.into(), true).is_err());
+    }
+}

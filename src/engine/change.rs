@@ -13,7 +13,8 @@ impl<N: Net> Engine<N> {
     /// Takes `config` over, but for what cannot change while it runs.
     pub(super) fn configure(&mut self, mut config: Config) {
         config.keep_fixed(&self.desk.config);
-        self.desk.peers.rebound(config.idle_per_endpoint, config.idle_total);
+        let (each, all) = (config.idle_per_endpoint, config.idle_total);
+        self.desk.peers.configure(each, all, config.slow_start);
         self.desk.config = config;
     }
 }

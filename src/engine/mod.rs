@@ -306,7 +306,8 @@ impl<N: Net> Engine<N> {
 
     /// Whether there is work that no event will announce.
     pub(crate) fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.out_of_time() || self.may_accept()
+        let ended = matches!(self.life, Life::Ended);
+        !ended && (!self.queue.is_empty() || self.out_of_time() || self.may_accept())
     }
 
     /// When to run again at the latest, even if nothing happens.

@@ -65,9 +65,10 @@ impl Peers {
         }
     }
 
-    /// Other bounds. What is idle beyond them is soon too old to be kept.
-    pub(crate) fn rebound(&mut self, per_endpoint: usize, in_all: usize) {
+    /// Other settings. What is idle beyond the new bounds is soon too old to be kept.
+    pub(crate) fn configure(&mut self, per_endpoint: usize, in_all: usize, slow_start: bool) {
         (self.per_endpoint, self.in_all) = (per_endpoint, in_all);
+        self.slow_start = slow_start;
     }
 
     /// A service names `endpoint` from now on.

@@ -64,7 +64,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Report, play};
 
 /// What every sweep must have seen: a simulator that no longer gets there proves nothing.
-const MUST_HAPPEN: [&str; 19] = [
+const MUST_HAPPEN: [&str; 20] = [
     "whole answers",
     "early answers",
     "interim answers",
@@ -73,6 +73,7 @@ const MUST_HAPPEN: [&str; 19] = [
     "broken off by the client",
     "closed as a request arrived",
     "deaths",
+    "drains",
     "misdeeds",
     "failed, spoiled",
     "repeated requests",
