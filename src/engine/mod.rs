@@ -23,8 +23,8 @@
 
 mod accept;
 mod attempt;
-mod check;
 mod change;
+mod check;
 mod client;
 mod desk;
 mod drain;
