@@ -116,19 +116,14 @@ fn pointsman_command(
     backends: &[u16],
 ) -> io::Result<Command> {
     let mut command = Command::new(program);
-    let help = Command::new(program).arg("--help").output()?;
-    let listen = format!("127.0.0.1:{port}");
-    let endpoints: Vec<_> = backends.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-    if String::from_utf8_lossy(&help.stdout).contains("--config") {
-        let file = dir.join("pointsman.toml");
-        let quoted: Vec<_> = endpoints.iter().map(|endpoint| format!("\"{endpoint}\"")).collect();
-        let list = quoted.join(", ");
-        let text = format!("listen = [\"{listen}\"]\n\n[services]\n\"chaos/v1\" = [{list}]\n");
-        fs::write(&file, text)?;
-        command.arg("--config").arg(file);
-    } else {
-        command.args(["--listen", &listen, &format!("chaos/v1={}", endpoints.join(","))]);
-    }
+    let file = dir.join("pointsman.toml");
+    let list: Vec<_> = backends.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let text = format!(
+        "listen = [\"127.0.0.1:{port}\"]\n\n[services.\"chaos/v1\"]\nendpoints = [{}]\n",
+        list.join(", ")
+    );
+    fs::write(&file, text)?;
+    command.arg("--config").arg(file);
     Ok(command)
 }
 
