@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::Version;
+use super::body::Body;
 use super::field::{self, Name};
 use super::head::{Fields, RequestHead, ResponseHead, offset};
 use super::request::{RequestFacts, Specials};
@@ -111,13 +112,20 @@ impl Plan {
             let _ = write!(self.prefix, "Max-Forwards: {}\r\n", hops.saturating_sub(1));
         }
         let mut seen_length = false;
+        let chunked = matches!(facts.body, Body::Chunked(_));
         let goes = |name: Name, value: &[u8]| match name {
             Name::Host => host.is_some(),
-            Name::XForwardedFor => way.forwarding != Forwarding::Off && way.peer.is_some(),
+            // Without an address there is nothing to append to; but what is not believed goes.
+            Name::XForwardedFor => match way.forwarding {
+                Forwarding::Off => false,
+                Forwarding::Append => way.peer.is_some(),
+                Forwarding::Replace => true,
+            },
             Name::XForwardedHost | Name::XForwardedProto => way.forwarding == Forwarding::Replace,
             Name::Via => way.via,
             Name::MaxForwards => facts.max_forwards.is_some(),
             Name::Expect => facts.version == Version::Http10 || value.is_empty(),
+            Name::Trailer => !chunked,
             Name::ContentLength => std::mem::replace(&mut seen_length, true),
             _ => name.is_hop_by_hop(),
         };
@@ -150,11 +158,13 @@ impl Plan {
             self.joined(b"Via: ", head.fields, specials, Name::Via, via(head.version).as_bytes());
         }
         let old_client = way.client == Version::Http10;
+        // An answer to HEAD has the fields of one to GET, and no body that would show.
+        let chunked = matches!(facts.body, Body::Chunked(_)) || facts.body.is_done();
         let mut seen_length = false;
         let goes = |name: Name, _: &[u8]| match name {
             Name::ContentLength => facts.hide_length || std::mem::replace(&mut seen_length, true),
             Name::TransferEncoding => old_client || facts.is_interim() || facts.status == 204,
-            Name::Trailer => old_client,
+            Name::Trailer => old_client || !chunked,
             Name::Via => way.via,
             _ => name.is_hop_by_hop(),
         };
@@ -369,7 +379,11 @@ mod tests {
             ),
             (
                 "GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\nTrailer: x\r\n",
-                "GET /new HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\nTrailer: x\r\n\r\n",
+                "GET /new HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n",
+            ),
+            (
+                "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\n",
+                "PUT /new HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\n\r\n",
             ),
             ("GET http://b:1/x HTTP/1.1\r\nHost: a\r\n", "GET /new HTTP/1.1\r\nHost: b:1\r\n\r\n"),
         ] {
@@ -399,6 +413,8 @@ mod tests {
         assert_eq!(request_with(prior, &replace), added);
         let unix = RequestWay { peer: None, ..append };
         assert!(request_with(prior, &unix).contains("X-Forwarded-For: 1.1.1.1\r\n"));
+        let unix = RequestWay { peer: None, ..replace };
+        assert!(!request_with(prior, &unix).contains("-For:"), "not believed, not passed on");
         let v6 = RequestWay { peer: Some("::1".parse().unwrap()), ..append };
         assert!(request_with(bare, &v6).contains("X-Forwarded-For: ::1\r\n"));
         for octets in ["0.9.10.99", "100.101.110.255"] {
