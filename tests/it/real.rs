@@ -187,3 +187,31 @@ fn b7_node() {
         assert_eq!(answer.text(), format!("POST /post/{n} 200000\n"));
     }
 }
+
+/// B4.6 with nginx: four replicas of one file, three of them killed while curl downloads it: it
+/// arrives whole, whichever of them had it.
+#[test]
+fn b4_6_nginx_replicas_are_killed_in_a_download() {
+    if !installed("nginx", "-v") || !installed("curl", "--version") {
+        return;
+    }
+    let dirs: Vec<_> = (0..4).map(|n| TempDir::new(&format!("replica{n}"))).collect();
+    let ports: Vec<_> = (0..4).map(|_| stable_port()).collect();
+    let mut replicas: Vec<_> =
+        dirs.iter().zip(&ports).map(|(dir, port)| nginx(dir, *port)).collect();
+    for dir in &dirs[1..] {
+        // nginx makes the entity tag of size and time: it must be the same file.
+        std::fs::remove_file(dir.path("www/large")).unwrap();
+        std::fs::hard_link(dirs[0].path("www/large"), dir.path("www/large")).unwrap();
+    }
+    let endpoints: Vec<_> = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
+    let proxy = Pointsman::service(&endpoints, &[]);
+    let url = format!("http://{}/s/v1/large", proxy.addr);
+    let download = std::thread::spawn(move || curl(&["--limit-rate", "8M", &url]).stdout);
+    for replica in replicas.iter_mut().take(3) {
+        std::thread::sleep(std::time::Duration::from_millis(600));
+        replica.kill();
+    }
+    let got = download.join().expect("curl ends well");
+    assert_eq!(checksum(&got), checksum(&content(20_000_000)));
+}
