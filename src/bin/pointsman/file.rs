@@ -324,7 +324,7 @@ mod tests {
     // The example is the reference: it cannot miss a key or be wrong about a default.
     #[test]
     fn b1_4_the_example_says_every_key_and_its_default() {
-        let text = include_str!("../docs/pointsman.example.toml");
+        let text = include_str!("../../../docs/pointsman.example.toml");
         let table = DeTable::parse(text).unwrap();
         for (key, default, _) in Config::keys() {
             let named = table.get_ref().contains_key(key);
