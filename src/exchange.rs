@@ -251,7 +251,11 @@ impl Exchange {
                 }
             }
             Lost::InsideAnswer => Verdict::Answer { reason: Reason::Incomplete, blame: true },
-            Lost::Status => Verdict::Again { blame: true },
+            Lost::Status => {
+                let search = Search::default();
+                self.download = Download::Waiting { search, touched: false };
+                Verdict::Again { blame: true }
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ use super::services::Chosen;
 use super::timers::Due;
 
 /// How often one request may be written again: who kills one endpoint after the other is stopped.
-const MAX_REPEATS: u8 = 5;
+pub(super) const MAX_REPEATS: u8 = 5;
 
 /// Why a connection could not be asked for.
 pub(super) enum NoConnection {
@@ -243,6 +243,8 @@ impl<N: Net> Engine<N> {
             Lost::InsideAnswer => Reason::Incomplete,
         };
         work.req.rewind();
+        // What framing has not judged is of an answer that will not go on.
+        work.resp.truncate();
         if sent >= exchange.head_len {
             work.repeats += 1;
             if work.repeats > MAX_REPEATS || !self.desk.spend_repeat(&work.trip) {

@@ -130,6 +130,9 @@ impl<N: Net> Engine<N> {
     /// The client is gone: its upstream exchange ends at once, and is not held against the
     /// endpoint (`B8.5`).
     pub(super) fn abandon(&mut self, key: Key, mut work: Box<Work>, outcome: Outcome) -> After {
+        if matches!(work.phase, Phase::Waiting(_)) {
+            self.leave_room(key, work.trip.service);
+        }
         self.detach(&mut work);
         self.settle_account(key, &work, outcome);
         self.give_back(work);

@@ -317,3 +317,6 @@ impl<N: Net> Engine<N> {
         }
     }
 }
+
+#[cfg(test)]
+mod glance;

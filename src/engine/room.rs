@@ -92,8 +92,18 @@ impl<N: Net> Engine<N> {
         After::Wait(Stage::Busy(work))
     }
 
+    /// `key` waits no longer. Its place must not wait for it: the next request of the same client
+    /// would stand in it, ahead of others.
+    pub(super) fn leave_room(&mut self, key: Key, service: Option<ServiceId>) {
+        let Some(room) = service.and_then(|service| self.rooms.get_mut(&service)) else { return };
+        if let Some(place) = room.queue.iter().position(|&waits| waits == key) {
+            room.queue.remove(place);
+        }
+    }
+
     /// The client's patience has ended.
     pub(super) fn give_up_waiting(&mut self, key: Key, work: Box<Work>, from: Exchange) -> After {
+        self.leave_room(key, work.trip.service);
         if from.answering() {
             return self.cut_here(key, work, &from, Reason::Incomplete);
         }
@@ -171,5 +181,13 @@ impl<N: Net> Engine<N> {
     /// How many requests wait.
     pub(super) fn waiting(&self) -> usize {
         self.rooms.values().map(|room| room.queue.len()).sum()
+    }
+}
+
+#[cfg(test)]
+impl Room {
+    /// Who waits, in order, for the simulator.
+    pub(super) fn queue(&self) -> impl Iterator<Item = &Key> {
+        self.queue.iter()
     }
 }

@@ -220,6 +220,7 @@ impl Talk {
                 self.at += n;
                 self.moved_bytes += n;
                 self.last_sent = now;
+                self.waiting.back().into_iter().for_each(|&id| book.sent(id, self.at));
                 true
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => false,
@@ -358,7 +359,9 @@ impl Talk {
         let trailer = framing == Framing::Chunked && head.get("trailer").is_some();
         self.hold = None;
         self.incoming.begin_body(framing);
-        self.answer = Some(Got { from_proxy, framing, status, trailer, last });
+        let shed = head.get("x-sim-shed").is_some();
+        let retry_after = head.get("retry-after").is_some();
+        self.answer = Some(Got { from_proxy, shed, retry_after, framing, status, trailer, last });
     }
 
     fn on_whole(&mut self, book: &mut Book) {
@@ -373,6 +376,12 @@ impl Talk {
                 book.fail("7 silence is 408", format!("r{id}: {}", answer.status));
             }
             return book.saw(self.visit, id, Seen::Broken);
+        }
+        if answer.from_proxy && answer.status == 503 && !answer.retry_after {
+            book.fail("14 a 503 says when to come again", format!("r{id}"));
+        }
+        if answer.shed {
+            book.saw_shed(id);
         }
         if answer.from_proxy {
             return book.saw(self.visit, id, Seen::Own(answer.status));

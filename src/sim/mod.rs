@@ -47,10 +47,13 @@
 
 mod answer;
 mod backend;
+mod cast;
 mod check;
 mod client;
 mod dice;
+mod judge;
 mod message;
+mod nature;
 mod net;
 mod oracle;
 mod plan;
