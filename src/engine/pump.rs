@@ -313,7 +313,7 @@ impl<N: Net> Engine<N> {
         mut exchange: Exchange,
         budget: &mut usize,
     ) -> After {
-        self.mind_hedge(&mut work, &mut exchange);
+        self.mind_hedge(net, key, &mut work, &mut exchange);
         let step = self.relay(net, key, &mut work, &mut exchange, budget);
         if work.hedge.is_some() && !self.is_connecting(&work) {
             self.drop_hedge(&mut work);

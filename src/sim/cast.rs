@@ -3,6 +3,7 @@
 //! Most worlds are a mixture of everything. The others are made for one thing, so that a strict
 //! oracle can judge it without many excuses.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::dice::Dice;
@@ -111,8 +112,8 @@ pub(super) fn posts(dice: &mut Dice, kind: Kind, config: &Config, services: usiz
         Kind::Mixed => dice.between(services, 4),
         Kind::Lone => 1,
         Kind::Emptied => dice.between(1, 3),
-        Kind::Hang | Kind::Budget => dice.between(2, 4),
-        Kind::Resume => dice.between(2, 4),
+        Kind::Hang => dice.between(3, 4),
+        Kind::Budget | Kind::Resume => dice.between(2, 4),
     };
     let mood = dice.below(100);
     let commuting = dice.chance(25);
@@ -143,7 +144,13 @@ pub(super) fn posts(dice: &mut Dice, kind: Kind, config: &Config, services: usiz
 fn suit(nature: &mut Nature, kind: Kind, n: usize, config: &Config, dice: &mut Dice) {
     match kind {
         Kind::Mixed | Kind::Emptied => {}
-        Kind::Hang => nature.door = if n == 0 { Door::Hangs } else { Door::Open },
+        Kind::Hang if n == 0 => nature.door = Door::Hangs,
+        // The last one is always well.
+        Kind::Hang if n == 1 && dice.chance(30) => {
+            let refused = ErrorKind::ConnectionRefused;
+            nature.door = dice.pick(&[Door::Shut(refused), Door::ShutLater(refused)]);
+        }
+        Kind::Hang => {}
         Kind::Lone => {
             nature.mortal = true;
             nature.outage_ms = [20, 2 * config.wait_ms as usize];

@@ -117,9 +117,9 @@ pub(super) struct Watch {
     told: Told,
     shadows: Vec<Shadow>,
     places: BTreeMap<IpAddr, Place>,
-    rooms: BTreeMap<String, Vec<IpAddr>>,
+    rooms: BTreeMap<String, Vec<(IpAddr, usize)>>,
     /// Requests that left a room before somebody who stood ahead of them.
-    hasty: BTreeMap<IpAddr, (usize, u32)>,
+    hasty: BTreeMap<(IpAddr, usize), u32>,
     heard: usize,
     /// How many exchanges of a client have ended, and when the last one did.
     ended: BTreeMap<IpAddr, usize>,
@@ -157,8 +157,9 @@ impl Watch {
     /// After a turn of the engine.
     pub(super) fn look<N: Net>(&mut self, engine: &Engine<N>, book: &mut Book) {
         self.hear(book);
+        let waited = !self.rooms.is_empty();
         self.look_at_rooms(&engine.glance_at_rooms(), book);
-        let waits = !self.rooms.is_empty() || engine.stats().waited > self.waited;
+        let waits = waited || !self.rooms.is_empty() || engine.stats().waited > self.waited;
         self.follow(book);
         self.look_at_peers(&engine.glance_at_peers(), waits, book);
         self.tally(engine.stats(), book);
@@ -232,7 +233,7 @@ impl Watch {
     /// and there are no more places than allowed.
     fn look_at_rooms(&mut self, rooms: &[(String, Vec<Option<IpAddr>>)], book: &mut Book) {
         let config = book.plan.config.clone();
-        let mut now: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+        let mut now: BTreeMap<String, Vec<(IpAddr, usize)>> = BTreeMap::new();
         for (service, places) in rooms {
             let here: Vec<IpAddr> = places.iter().flatten().copied().collect();
             let different: BTreeSet<IpAddr> = here.iter().copied().collect();
@@ -242,8 +243,9 @@ impl Watch {
             if here.len() > config.wait_requests {
                 book.fail("16 the waiting room is too full", format!("{service}: {here:?}"));
             }
-            for &client in &here {
-                let nth = self.ended.get(&client).copied().unwrap_or(0);
+            let nth = |client| self.ended.get(client).copied().unwrap_or(0);
+            let here: Vec<_> = here.iter().map(|client| (*client, nth(client))).collect();
+            for &(client, nth) in &here {
                 let at = book.now;
                 let place = self.places.get(&client).filter(|place| place.nth == nth);
                 let joined = place.map_or(at, |place| place.joined);
@@ -257,16 +259,15 @@ impl Watch {
         for (service, before) in &self.rooms {
             let empty = Vec::new();
             let after = now.get(service).unwrap_or(&empty);
-            for (n, left) in before.iter().enumerate().filter(|(_, who)| !after.contains(who)) {
-                if before[..n].iter().any(|ahead| after.contains(ahead)) {
-                    let nth = self.ended.get(left).copied().unwrap_or(0);
-                    let begun = started(book, *left, nth);
-                    self.hasty.insert(*left, (nth, begun));
+            for (n, &(left, nth)) in before.iter().enumerate() {
+                let ahead = |who: &(IpAddr, usize)| after.contains(who);
+                if !after.contains(&(left, nth)) && before[..n].iter().any(ahead) {
+                    self.hasty.insert((left, nth), started(book, left, nth));
                 }
             }
         }
-        for (client, (nth, before)) in &self.hasty {
-            if started(book, *client, *nth) > *before {
+        for (&(client, nth), before) in &self.hasty {
+            if started(book, client, nth) > *before {
                 book.fail("16 somebody was overtaken in the waiting room", format!("by {client}"));
             }
         }
