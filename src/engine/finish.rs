@@ -6,7 +6,7 @@
 use crate::endpoint::Failure;
 use crate::exchange::{Exchange, Lost};
 use crate::h1::answer::Answer;
-use crate::keys::{Key, Source};
+use crate::keys::Key;
 use crate::net::{Net, Ready};
 use crate::summary::{Outcome, Reason, Summary};
 use crate::time::Ms;
@@ -236,16 +236,15 @@ impl<N: Net> Engine<N> {
         let Some(client) = self.clients.get_mut(key) else { return };
         let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
             // It has sent a request, and waits for memory to have it read: that is our fault.
-            Stage::Idle if client.starved => {
-                let at = self.now + self.desk.config.client_idle_ms;
-                self.timers.set(&mut client.due, Source::Client(key), at);
-                After::Wait(Stage::Idle)
-            }
+            Stage::Idle if client.starved => After::Wait(Stage::Idle),
             Stage::Idle | Stage::Linger { .. } => After::Close,
             Stage::Busy(work) => self.work_due(net, key, work),
         };
-        if self.apply(net, key, after) == Applied::GoesOn {
-            self.pump(net, key);
+        match self.apply(net, key, after) {
+            Applied::GoesOn => self.pump(net, key),
+            // It waits for something else from now on, and has a deadline for that.
+            Applied::Waits => self.settle(net, key),
+            Applied::Gone => {}
         }
     }
 

@@ -64,10 +64,10 @@ impl<N: Net> Engine<N> {
         let config = &self.desk.config;
         let until = *work.wait_until.get_or_insert(self.now + config.wait_ms);
         let Some(service) = work.trip.service else {
-            return self.refuse(key, work, reason, Some(exchange));
+            return self.turn_away(key, work, exchange, reason);
         };
         if config.wait_requests == 0 {
-            return self.refuse(key, work, reason, Some(exchange));
+            return self.turn_away(key, work, exchange, reason);
         }
         if until <= self.now {
             return self.give_up_waiting(key, work, exchange);
@@ -85,7 +85,7 @@ impl<N: Net> Engine<N> {
             room.queue.push_back(key);
             self.stats.waited += 1;
         } else {
-            return self.refuse(key, work, reason, Some(exchange));
+            return self.turn_away(key, work, exchange, reason);
         }
         work.called = false;
         work.phase = Phase::Waiting(exchange);
@@ -104,10 +104,22 @@ impl<N: Net> Engine<N> {
     /// The client's patience has ended.
     pub(super) fn give_up_waiting(&mut self, key: Key, work: Box<Work>, from: Exchange) -> After {
         self.leave_room(key, work.trip.service);
-        if from.answering() {
-            return self.cut_here(key, work, &from, Reason::Incomplete);
+        self.turn_away(key, work, from, Reason::NoEndpoint)
+    }
+
+    /// Nobody takes a request, for this reason: the client is told, unless it has the beginning of
+    /// an answer, which must not look whole.
+    pub(super) fn turn_away(
+        &mut self,
+        key: Key,
+        work: Box<Work>,
+        exchange: Exchange,
+        reason: Reason,
+    ) -> After {
+        if exchange.answering() {
+            return self.cut_here(key, work, &exchange, Reason::Incomplete);
         }
-        self.refuse(key, work, Reason::NoEndpoint, Some(from))
+        self.refuse(key, work, reason, Some(exchange))
     }
 
     /// A scout may be due. That it is will be seen when the rooms are served.

@@ -65,7 +65,9 @@ impl Book {
         let spent = life.started > 5 || self.retries >= 10 * config.retry_per_second;
         let service = request.service.unwrap_or(0);
         let free = (0..self.plan.posts.len()).find(|&n| {
-            self.is_well(n, service, life.begun) && self.plan.posts[n].nature.sheds == 0
+            // Whoever was never bad was never set aside.
+            let steady = self.health[n].last_bad == 0 && self.plan.posts[n].nature.sheds == 0;
+            steady && self.is_well(n, service, life.begun)
         });
         if let Some(n) = free.filter(|_| strict && !spent && !config.retry_status.is_empty()) {
             self.fail("19 a busy answer although another is free", format!("r{id}, b{n}"));
@@ -109,6 +111,8 @@ struct Place {
     seen: Ms,
     /// Which request of its client it is, by the number of those that have ended.
     nth: usize,
+    /// It was called, in vain.
+    returned: bool,
 }
 
 /// Looks at the engine after every turn.
@@ -240,19 +244,29 @@ impl Watch {
             if here.len() < places.len() || different.len() < here.len() {
                 book.fail("16 a ghost in the waiting room", format!("{service}: {places:?}"));
             }
-            if here.len() > config.wait_requests {
-                book.fail("16 the waiting room is too full", format!("{service}: {here:?}"));
-            }
             let nth = |client| self.ended.get(client).copied().unwrap_or(0);
             let here: Vec<_> = here.iter().map(|client| (*client, nth(client))).collect();
+            let mut newcomers = 0;
             for &(client, nth) in &here {
                 let at = book.now;
-                let place = self.places.get(&client).filter(|place| place.nth == nth);
-                let joined = place.map_or(at, |place| place.joined);
-                self.places.insert(client, Place { joined, seen: at, nth });
+                let old = self.places.get(&client).filter(|place| place.nth == nth);
+                let was_here = self.rooms.get(service).is_some_and(|r| r.contains(&(client, nth)));
+                let place = Place {
+                    joined: old.map_or(at, |place| place.joined),
+                    seen: at,
+                    nth,
+                    returned: old.is_some_and(|old| old.returned || !was_here),
+                };
+                let joined = place.joined;
+                newcomers += usize::from(!place.returned);
+                self.places.insert(client, place);
                 if book.now.since(joined) > config.wait_ms + 1 {
                     book.fail("16 somebody waits for too long", format!("{client} {joined:?}"));
                 }
+            }
+            // Who was called and has come back is let in again, whoever came meanwhile.
+            if newcomers > config.wait_requests {
+                book.fail("16 the waiting room is too full", format!("{service}: {here:?}"));
             }
             now.insert(service.clone(), here);
         }
