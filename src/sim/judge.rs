@@ -111,8 +111,6 @@ struct Place {
     seen: Ms,
     /// Which request of its client it is, by the number of those that have ended.
     nth: usize,
-    /// It was called, in vain.
-    returned: bool,
 }
 
 /// Looks at the engine after every turn.
@@ -162,8 +160,9 @@ impl Watch {
     pub(super) fn look<N: Net>(&mut self, engine: &Engine<N>, book: &mut Book) {
         self.hear(book);
         let waited = !self.rooms.is_empty();
+        let admits = engine.stats().waited > self.waited;
         self.look_at_rooms(&engine.glance_at_rooms(), book);
-        let waits = waited || !self.rooms.is_empty() || engine.stats().waited > self.waited;
+        let waits = waited || admits || !self.rooms.is_empty();
         self.follow(book);
         self.look_at_peers(&engine.glance_at_peers(), waits, book);
         self.tally(engine.stats(), book);
@@ -183,26 +182,26 @@ impl Watch {
         for one in &noted[self.heard..] {
             let Some(client) = one.client else { continue };
             let nth = self.ended.entry(client).or_default();
-            let place = self.places.get(&client).filter(|place| place.nth == *nth).cloned();
-            *nth += 1;
+            let which = std::mem::replace(nth, *nth + 1);
+            let place = self.places.get(&client).filter(|place| place.nth == which).cloned();
             let since = self.free_at.insert(client, book.now).unwrap_or(Ms::ZERO);
             if one.outcome == Outcome::Refused(Reason::NoEndpoint) {
-                self.turned_away(client, place, since, book);
+                self.turned_away((client, which), place, since, book);
             }
         }
         self.heard = noted.len();
     }
 
-    fn turned_away(&self, client: IpAddr, place: Option<Place>, since: Ms, book: &mut Book) {
+    fn turned_away(
+        &self,
+        (client, nth): (IpAddr, usize),
+        place: Option<Place>,
+        since: Ms,
+        book: &mut Book,
+    ) {
         let config = &book.plan.config;
-        let Some(place) = place else {
-            if config.wait_requests >= 3 {
-                return book.fail("20 turned away unheard", format!("{client}"));
-            }
-            return book.count("turned away, room full");
-        };
-        // It may have waited before, for less than a turn: what is sure is when it was there.
-        let id = request_of(book, client, place.nth);
+        // It may have waited between two looks: what is sure is when its head was there.
+        let id = request_of(book, client, nth);
         let here = id.and_then(|id| book.lives[id].head_out).unwrap_or(Ms::ZERO).max(since);
         let waited = book.now.since(here);
         if waited < config.wait_ms {
@@ -212,7 +211,7 @@ impl Watch {
             return book.count("turned away, room full");
         }
         book.count("waited in vain");
-        self.could_be_served(client, &place, book);
+        place.into_iter().for_each(|place| self.could_be_served(client, &place, book));
     }
 
     /// Whether somebody had been well for long enough when a request was given up.
@@ -246,26 +245,21 @@ impl Watch {
             }
             let nth = |client| self.ended.get(client).copied().unwrap_or(0);
             let here: Vec<_> = here.iter().map(|client| (*client, nth(client))).collect();
-            let mut newcomers = 0;
+            let mut fresh = false;
             for &(client, nth) in &here {
                 let at = book.now;
                 let old = self.places.get(&client).filter(|place| place.nth == nth);
-                let was_here = self.rooms.get(service).is_some_and(|r| r.contains(&(client, nth)));
-                let place = Place {
-                    joined: old.map_or(at, |place| place.joined),
-                    seen: at,
-                    nth,
-                    returned: old.is_some_and(|old| old.returned || !was_here),
-                };
+                let place = Place { joined: old.map_or(at, |place| place.joined), seen: at, nth };
                 let joined = place.joined;
-                newcomers += usize::from(!place.returned);
+                fresh = old.is_none();
                 self.places.insert(client, place);
                 if book.now.since(joined) > config.wait_ms + 1 {
                     book.fail("16 somebody waits for too long", format!("{client} {joined:?}"));
                 }
             }
             // Who was called and has come back is let in again, whoever came meanwhile.
-            if newcomers > config.wait_requests {
+            let front_stood = self.rooms.get(service).and_then(|r| Some(r.contains(here.first()?)));
+            if fresh && front_stood == Some(true) && here.len() > config.wait_requests {
                 book.fail("16 the waiting room is too full", format!("{service}: {here:?}"));
             }
             now.insert(service.clone(), here);
@@ -289,8 +283,8 @@ impl Watch {
     }
 
     /// Follows what the registry was told, as health does.
-    fn follow(&mut self, book: &Book) {
-        let config = &book.plan.config;
+    fn follow(&mut self, book: &mut Book) {
+        let config = book.plan.config.clone();
         for shadow in &mut self.shadows {
             shadow.window_was = shadow.window;
             shadow.aside = book.now < shadow.aside_until;
@@ -312,6 +306,7 @@ impl Watch {
                 shadow.aside_until = book.now + full * 120 / 100;
                 (shadow.failures, shadow.ejections, shadow.aside) = (0, shadow.ejections + 1, true);
                 shadow.window = if config.slow_start { 1 } else { u64::MAX };
+                book.count("ejections");
             }
         }
     }

@@ -252,6 +252,8 @@ impl Book {
             self.count("failed, spoiled")
         } else if self.health[well].last_full >= life.begun {
             self.count("failed, all full")
+        } else if config.wait_ms < 2_000 && matches!(seen, Seen::Own(502..=504)) {
+            self.count("failed, short patience")
         } else if config.wait_requests < 3 && matches!(seen, Seen::Own(502..=504)) {
             self.count("failed, no place to wait")
         } else if life.started > MAX_REPEATS || self.retries >= 10 * config.retry_per_second {
