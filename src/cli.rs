@@ -5,16 +5,19 @@
 //! options; what their values mean is the library's business.
 
 use std::ffi::OsString;
-use std::fmt::{Display, Write};
+use std::fmt::Write;
+use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
-use pointsman::{Balance, Config, Listen, RouteSpec};
+use pointsman::{Config, RouteSpec};
 
 use crate::demo;
+use crate::draft::{At, Balancing, Draft, Service, meant, one_line};
 
 /// What to say when there is nothing to do.
 pub(crate) const USAGE: &str = "\
 Usage: pointsman [OPTIONS] ROUTE=ENDPOINT[,ENDPOINT]...
+       pointsman [OPTIONS] --config FILE
        pointsman serviceone/v1=localhost:9091,localhost:9092
        pointsman --demo
 
@@ -28,12 +31,13 @@ const ARGUMENTS: &str = "
             optional ;weight=N (1). Every address that a name has is an endpoint.
 ";
 
-const DEFAULT_LISTEN: &str = "127.0.0.1:9090";
-const DEFAULT_BALANCE: &str = "random";
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:9090";
+pub(crate) const DEFAULT_BALANCE: &str = "random";
 
 /// The options that are not keys of [`Config`]: name, how it is written, default, one line of help.
-const OPTIONS: [(&str, &str, &str, &str); 6] = [
+const OPTIONS: [(&str, &str, &str, &str); 7] = [
     ("listen", "-l, --listen ADDR", DEFAULT_LISTEN, "v4:port, [v6]:port or unix:/path; repeatable"),
+    ("config", "-c, --config FILE", "", "a file in TOML that says more; arguments override it"),
     ("balance", "    --balance NAME", DEFAULT_BALANCE, BALANCERS),
     ("demo", "    --demo", "", "start two sample backends and proxy /serviceone/v1/ to them"),
     ("check", "    --check", "", "check everything, print what would run, and exit"),
@@ -54,15 +58,13 @@ pub(crate) enum Command {
     Usage,
 }
 
-/// What to run, names not yet resolved.
-#[derive(Debug)]
+/// What to run: the file is not read yet, no name is resolved.
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) listen: Vec<Listen>,
-    pub(crate) routes: Vec<RouteSpec>,
-    pub(crate) balance: Balance,
-    /// As it was written, for the summary.
-    pub(crate) balance_name: String,
-    pub(crate) config: Config,
+    /// The file that says more.
+    pub(crate) file: Option<PathBuf>,
+    /// What the arguments say. They are right where the file says something else.
+    pub(crate) said: Draft,
     pub(crate) demo: bool,
 }
 
@@ -70,29 +72,31 @@ pub(crate) struct Settings {
 /// argument.
 pub(crate) fn parse(args: Vec<OsString>) -> Result<Command, String> {
     let mut parser = Parser::from_args(args);
-    let mut draft = Draft::default();
+    let mut reading = Reading::default();
     while let Some(arg) = parser.next().map_err(one_line)? {
         let name = match arg {
             Arg::Value(word) => {
-                draft.route(&utf8(word)?)?;
+                reading.route(&utf8(word)?)?;
                 continue;
             }
             Arg::Short('l') => "listen",
+            Arg::Short('c') => "config",
             Arg::Short('h') => "help",
             Arg::Short('V') => "version",
             Arg::Short(letter) => return Err(one_line(format!("unknown option -{letter}"))),
             Arg::Long(name) => known(name)?,
         };
-        draft.once(name)?;
+        reading.once(name)?;
         match name {
             "help" => return Ok(Command::Help),
             "version" => return Ok(Command::Version),
-            "demo" => draft.demo = true,
-            "check" => draft.check = true,
-            _ => draft.set(name, &utf8(parser.value().map_err(one_line)?)?)?,
+            "demo" => reading.demo = true,
+            "check" => reading.check = true,
+            "config" => reading.file = Some(parser.value().map_err(one_line)?.into()),
+            _ => reading.set(name, &utf8(parser.value().map_err(one_line)?)?)?,
         }
     }
-    draft.finish()
+    reading.finish()
 }
 
 /// The text of `--help`.
@@ -118,7 +122,7 @@ pub(crate) fn help() -> String {
         row(&mut text, width, left, default, help);
     }
     text.push_str(
-        "\nRUST_LOG sets the log level (info). Exit: 0 done, 1 failed, 2 wrong argument.\n",
+        "\nRUST_LOG sets the log level (info). Exit: 0 done, 1 failed or cut, 2 wrong argument.\n",
     );
     text
 }
@@ -133,17 +137,15 @@ fn row(text: &mut String, width: usize, left: &str, default: &str, help: &str) {
 
 /// The settings while the arguments are being read.
 #[derive(Default)]
-struct Draft {
-    listen: Vec<Listen>,
-    routes: Vec<RouteSpec>,
-    balance: Option<(Balance, String)>,
-    config: Config,
+struct Reading {
+    file: Option<PathBuf>,
+    said: Draft,
     demo: bool,
     check: bool,
     seen: Vec<&'static str>,
 }
 
-impl Draft {
+impl Reading {
     fn once(&mut self, name: &'static str) -> Result<(), String> {
         if self.seen.contains(&name) {
             return Err(format!("--{name} is given twice"));
@@ -155,55 +157,39 @@ impl Draft {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let option = format!("--{name}");
+        let at = At::Argument(format!("--{name}"));
         match name {
-            "listen" => {
-                let listen: Listen = value.parse().map_err(|e| refused(&option, value, e))?;
-                let text = listen.to_string();
-                // Port 0 asks for any free port: two of them are two listeners.
-                if !text.ends_with(":0") && self.listen.iter().any(|l| l.to_string() == text) {
-                    return Err(refused(&option, value, "is given twice"));
-                }
-                self.listen.push(listen);
+            "listen" => self.said.listen(value, &at),
+            "balance" => {
+                self.said.balancing = Some(Balancing::read(value, &at)?);
+                Ok(())
             }
-            "balance" => self.balance = Some(balance(value)?),
-            key => self.config.set(key, value).map_err(|e| format!("--{e}"))?,
+            key => self.said.set(key, value, at),
         }
-        Ok(())
     }
 
     fn route(&mut self, text: &str) -> Result<(), String> {
-        let route: RouteSpec = text.parse().map_err(|e| refused("ROUTE", text, e))?;
-        if self.routes.iter().any(|known| known.service == route.service) {
-            let why = format!("{} is given twice", route.service);
-            return Err(refused("ROUTE", text, why));
+        let at = At::Argument("ROUTE".to_owned());
+        let route: RouteSpec = text.parse().map_err(|why| at.refuses(text, why))?;
+        if self.said.services.iter().any(|known| known.route.service == route.service) {
+            return Err(at.refuses(text, format!("{} is given twice", route.service)));
         }
-        self.routes.push(route);
+        let places = vec![at; route.endpoints.len()];
+        self.said.services.push(Service { route, places, balancing: None });
         Ok(())
     }
 
     fn finish(mut self) -> Result<Command, String> {
-        if self.routes.is_empty() && !self.demo {
+        if self.said.services.is_empty() && !self.demo && self.file.is_none() {
             return Ok(Command::Usage);
         }
         if self.demo {
             self.route(demo::ROUTE)?;
         }
-        if self.listen.is_empty() {
-            self.set("listen", DEFAULT_LISTEN)?;
-        }
-        self.config.check().map_err(one_line)?;
-        let Draft { listen, routes, config, demo, check, .. } = self;
-        let (balance, balance_name) = self.balance.map_or_else(|| balance(DEFAULT_BALANCE), Ok)?;
-        let settings = Settings { listen, routes, balance, balance_name, config, demo };
+        let Reading { file, said, demo, check, .. } = self;
+        let settings = Settings { file, said, demo };
         Ok(if check { Command::Check(settings) } else { Command::Run(settings) })
     }
-}
-
-/// The balancer called `name`, and its name.
-fn balance(name: &str) -> Result<(Balance, String), String> {
-    let balance = name.parse().map_err(|e| refused("--balance", name, e))?;
-    Ok((balance, name.to_owned()))
 }
 
 /// The option called `name`, or an error with the nearest one.
@@ -211,12 +197,7 @@ fn known(name: &str) -> Result<&'static str, String> {
     if let Some(same) = names().find(|known| *known == name) {
         return Ok(same);
     }
-    let begun = names().find(|known| !name.is_empty() && known.starts_with(name));
-    let close = || {
-        let (steps, known) = names().map(|known| (distance(name, known), known)).min()?;
-        (steps <= 1 + known.len() / 4).then_some(known)
-    };
-    let hint = begun.or_else(close).map(|known| format!("; did you mean --{known}?"));
+    let hint = meant(name, names()).map(|known| format!("; did you mean --{known}?"));
     Err(one_line(format!("unknown option --{name}{}", hint.unwrap_or_default())))
 }
 
@@ -225,41 +206,8 @@ fn names() -> impl Iterator<Item = &'static str> {
     OPTIONS.into_iter().map(|(name, ..)| name).chain(Config::keys().map(|(key, ..)| key))
 }
 
-/// How many letters must be put in, taken out or changed to make one word of the other.
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut left = i + 1;
-        let mut corner = i;
-        for (b, above) in to.chars().zip(1..) {
-            let Some(cell) = row.get_mut(above) else { break };
-            let cost = (corner + usize::from(a != b)).min(left + 1).min(*cell + 1);
-            corner = std::mem::replace(cell, cost);
-            left = cost;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 fn utf8(word: OsString) -> Result<String, String> {
     word.into_string().map_err(|word| format!("argument {word:?} is not UTF-8"))
-}
-
-fn refused(what: &str, value: &str, why: impl Display) -> String {
-    one_line(format!("{what} {value:?}: {why}"))
-}
-
-/// An argument may hold line breaks and terminal escapes; what is said about it may not.
-fn one_line(text: impl Display) -> String {
-    let mut line = String::new();
-    for letter in text.to_string().chars() {
-        if letter.is_control() {
-            line.extend(letter.escape_default());
-        } else {
-            line.push(letter);
-        }
-    }
-    line
 }
 
 #[cfg(test)]
@@ -278,31 +226,35 @@ mod tests {
     #[test]
     fn b1_4_good_arguments() {
         for (line, listens, routes) in [
-            ("A", 1, 1),
-            ("a/v1=localhost:9091,localhost:9092", 1, 1),
-            ("A b/v1=127.0.0.1:1 *=[::1]:2", 1, 3),
-            ("A a/v2=127.0.0.1:9091", 1, 2),
-            ("a/v1=unix:/run/a.sock", 1, 1),
-            ("a/v1=http://localhost:80/base?fixed=query", 1, 1),
-            ("a/v1=localhost:1;weight=3,localhost:2", 1, 1),
+            ("A", 0, 1),
+            ("a/v1=localhost:9091,localhost:9092", 0, 1),
+            ("A b/v1=127.0.0.1:1 *=[::1]:2", 0, 3),
+            ("A a/v2=127.0.0.1:9091", 0, 2),
+            ("a/v1=unix:/run/a.sock", 0, 1),
+            ("a/v1=http://localhost:80/base?fixed=query", 0, 1),
+            ("a/v1=localhost:1;weight=3,localhost:2", 0, 1),
+            ("A -c x", 0, 1),
+            ("--config=x --connect 2s", 0, 0),
             ("-l 127.0.0.1:1 A", 1, 1),
             ("-l127.0.0.1:1 A", 1, 1),
             ("A --listen=[::1]:1 --listen 127.0.0.1:1", 2, 1),
             ("-l unix:/run/p.sock -l 127.0.0.1:1 A", 2, 1),
             ("-l 127.0.0.1:0 -l 127.0.0.1:0 A", 2, 1),
-            ("--balance p2c A", 1, 1),
-            ("--balance=random A", 1, 1),
-            ("--connect 2s A", 1, 1),
-            ("A --connect=2s --max-connections 7 --buffer 8KiB --memory 1MiB", 1, 1),
-            ("--via on --forwarded off --host endpoint --trusted 10.0.0.0/8 A", 1, 1),
-            ("--demo", 1, 1),
-            ("--demo A", 1, 2),
+            ("--balance p2c A", 0, 1),
+            ("--balance=random A", 0, 1),
+            ("--connect 2s A", 0, 1),
+            ("A --connect=2s --max-connections 7 --buffer 8KiB --memory 1MiB", 0, 1),
+            ("--via on --forwarded off --host endpoint --trusted 10.0.0.0/8 A", 0, 1),
+            ("--demo", 0, 1),
+            ("--demo A", 0, 2),
             ("--demo -l 127.0.0.1:1", 1, 1),
-            ("-- A", 1, 1),
+            ("-- A", 0, 1),
         ] {
             let command = read(&line.replace('A', A)).unwrap_or_else(|e| panic!("{line}: {e}"));
-            let Command::Run(settings) = command else { panic!("{line}: {command:?}") };
-            assert_eq!((settings.listen.len(), settings.routes.len()), (listens, routes), "{line}");
+            let Command::Run(Settings { said, .. }) = command else {
+                panic!("{line}: {command:?}")
+            };
+            assert_eq!((said.listen.len(), said.services.len()), (listens, routes), "{line}");
         }
     }
 
@@ -432,14 +384,5 @@ mod tests {
         }
         assert!(help.contains("(127.0.0.1:9090)") && help.contains("(random)"), "{help}");
         assert!(help.lines().all(|line| line.len() <= 110), "{help}");
-    }
-
-    #[test]
-    fn distances() {
-        for (from, to, steps) in
-            [("", "abc", 3), ("abc", "abc", 0), ("conect", "connect", 1), ("kitten", "sitting", 3)]
-        {
-            assert_eq!(distance(from, to), steps, "{from} {to}");
-        }
     }
 }

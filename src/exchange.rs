@@ -252,8 +252,7 @@ impl Exchange {
             }
             Lost::InsideAnswer => Verdict::Answer { reason: Reason::Incomplete, blame: true },
             Lost::Status => {
-                let search = Search::default();
-                self.download = Download::Waiting { search, touched: false };
+                self.download = Download::Waiting { search: Search::default(), touched: false };
                 Verdict::Again { blame: true }
             }
         }
@@ -335,7 +334,9 @@ mod tests {
         begun.committed = true;
         assert_eq!(begun.lost(Lost::InsideAnswer, 9, false), Verdict::Cut(Reason::Incomplete));
         let mut status = exchange(Method::Get, false);
+        status.touch();
         assert_eq!(status.lost(Lost::Status, 50, false), again(true), "B4.8");
+        assert!(!status.touched(), "what was said is forgotten");
     }
 
     /// B4.3 as far as pooled connections go: only what can be repeated whole rides them.

@@ -77,6 +77,10 @@ pub(crate) struct Health {
     /// Used connections that died under a request, in a row; no other is used until then.
     reuse_deaths: u32,
     no_reuse_until: Ms,
+    /// Checks with the same result in a row, and whether they have set it aside.
+    check_streak: u32,
+    checked_well: bool,
+    down: bool,
     /// How long an idle connection may be kept, as far as it has told or shown.
     idle_limit_ms: u64,
 }
@@ -97,6 +101,9 @@ impl Health {
             died_at: None,
             reuse_deaths: 0,
             no_reuse_until: Ms::ZERO,
+            check_streak: 0,
+            checked_well: true,
+            down: false,
             idle_limit_ms: u64::MAX,
         }
     }
@@ -105,7 +112,7 @@ impl Health {
     pub(crate) fn standing(&self, in_flight: u32, rules: &Rules, now: Ms) -> Standing {
         if rules.max_inflight > 0 && in_flight >= rules.max_inflight {
             Standing::Full
-        } else if now < self.set_aside_until {
+        } else if now < self.set_aside_until || self.down {
             Standing::SetAside
         } else if in_flight >= self.window && rules.slow_start {
             Standing::Unproven
@@ -153,6 +160,24 @@ impl Health {
             }
         }
         better
+    }
+
+    /// An active check says whether it is well. Gives what it is from now on, if that changes.
+    pub(crate) fn checked(&mut self, good: bool, rise: u32, fall: u32, now: Ms) -> Option<bool> {
+        self.check_streak = if good == self.checked_well { self.check_streak + 1 } else { 1 };
+        self.checked_well = good;
+        let enough = self.check_streak >= if good { rise } else { fall };
+        if !enough || good != self.down {
+            return None;
+        }
+        self.down = !good;
+        if good {
+            self.set_aside_until = Ms::ZERO;
+        } else {
+            self.failed_at = now;
+            self.outlived = false;
+        }
+        Some(good)
     }
 
     /// It has accepted a connection: whatever it was doing, it listens.
@@ -361,6 +386,22 @@ mod tests {
         assert!(health.trusted(Ms(60_010)));
         health.failed(&RULES, Ms(60_010), &mut rng);
         assert!(!health.trusted(Ms(60_010)), "it may be another process now");
+    }
+
+    /// B5.5
+    #[test]
+    fn checks_need_several_in_a_row() {
+        let mut health = proven();
+        let mut check = |good| health.checked(good, 2, 3, Ms(7));
+        assert_eq!([check(false), check(false), check(true)], [None; 3]);
+        assert_eq!([check(false), check(false), check(false)], [None, None, Some(false)]);
+        assert_eq!([check(false), check(true), check(false), check(true)], [None; 4]);
+        assert_eq!([check(true), check(true)], [Some(true), None]);
+        for _ in 0..3 {
+            health.checked(false, 2, 3, Ms(7));
+        }
+        assert_eq!(health.standing(0, &RULES, Ms(99_999)), Standing::SetAside);
+        assert_eq!(health.failed_at(), Ms(7));
     }
 
     /// B6.2: an endpoint that closes after each answer is not asked to keep connections.

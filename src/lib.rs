@@ -19,19 +19,19 @@
 //!
 //! # What it deliberately does not do
 //!
-//! It starts no thread, takes no signal, sets up no logger, reads no environment and has no
-//! global. It speaks no TLS and no HTTP/2. It never invents a field, and never repairs a message
-//! that two readers could take in two ways.
+//! It starts no thread, unless it is asked for a [`Resolver`]; it takes no signal, sets up no
+//! logger, reads no environment and has no global. It speaks no TLS and no HTTP/2. It never invents
+//! a field, and never repairs a message that two readers could take in two ways.
 //!
 //! # The tour
 //!
 //! The house has floors; a module knows only those below its own, and a test checks it.
 //!
 //! ```text
-//!   5 shell     proxy  reactor  sys            mio, sockets, the clock
+//!   5 shell     proxy  reactor  sys  resolve   mio, sockets, the clock, the system's resolver
 //!   4 engine    engine/*  net                  connections, buffers, deadlines; over a trait Net
 //!   3 exchange  exchange  config  summary  hooks    one request and its answer
-//!   2 policy    route  registry  balance  endpoint  spec  health  where it may go
+//!   2 policy    route  registry  balance  endpoint  spec  names  health    where it may go
 //!   1 protocol  h1/*                           HTTP/1.1 over byte slices
 //!   0 ground    buf  keys  time  rng  hash     bytes, names, milliseconds, dice
 //! ```
@@ -68,10 +68,12 @@ mod hash;
 mod health;
 mod hooks;
 mod keys;
+mod names;
 mod net;
 mod proxy;
 mod reactor;
 mod registry;
+mod resolve;
 mod rng;
 mod route;
 mod spec;
@@ -93,8 +95,10 @@ pub use engine::{Census, Stats};
 pub use h1::answer::Answer;
 pub use h1::{Bad, Fields, RequestHead, ResponseHead};
 pub use hooks::{Decision, Edit, Hooks, NoHooks};
-pub use proxy::{Builder, Error, Handle, Listen, ListenError, Proxy};
+pub use names::{NameError, Names};
+pub use proxy::{Builder, Claim, Error, Handle, Listen, ListenError, Proxy};
 pub use registry::{MemoryRegistry, Registry, Snapshot};
+pub use resolve::Resolver;
 pub use rng::Rng;
 pub use route::{NoRoute, PathRouter, Route, Router};
 pub use spec::{EndpointSpec, RouteSpec, SpecError};

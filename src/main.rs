@@ -1,20 +1,29 @@
-//! The program: arguments in, a [`Proxy`] out, an exit code at the end.
+//! The program: arguments and a file in, a [`Proxy`] out, an exit code at the end.
 //!
 //! It sees the public API of the library only, and so proves each day that the API suffices. Exit
-//! codes: 0 done, 1 a failure at run time, 2 a wrong argument. It does not know HTTP.
+//! codes: 0 done, 1 a failure at run time or requests that were cut at the end, 2 a wrong argument.
+//! It does not know HTTP.
 
 mod cli;
 mod demo;
+mod draft;
+mod file;
+mod life;
 mod plan;
+mod reload;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use pointsman::{MemoryRegistry, Proxy, Registry};
+use pointsman::{Claim, MemoryRegistry, Proxy, Registry};
 
-use cli::Command;
+use cli::{Command, Settings};
+use life::{Life, Signals};
 use plan::Plan;
+use reload::Running;
+use upgrade::{Heritage, Program};
 
 /// Why the program ends early: what it says on standard error, and its exit code.
 struct Failure {
@@ -43,41 +52,72 @@ fn start_logger() {
 }
 
 fn perform(args: Vec<OsString>) -> Result<(), Failure> {
-    match cli::parse(args).map_err(wrong)? {
+    match cli::parse(args.clone()).map_err(wrong)? {
         Command::Help => say(&cli::help()),
         Command::Version => say(concat!("pointsman ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Usage => return Err(Failure { text: cli::USAGE.to_owned(), code: 2 }),
-        Command::Check(settings) => say(&Plan::make(settings).map_err(wrong)?.summary()),
-        Command::Run(settings) => run(Plan::make(settings).map_err(wrong)?)?,
+        Command::Check(settings) => say(&Plan::make(&settings).map_err(wrong)?.summary()),
+        Command::Run(settings) => run(args, settings)?,
     }
     Ok(())
 }
 
-fn run(plan: Plan) -> Result<(), Failure> {
+fn run(args: Vec<OsString>, settings: Settings) -> Result<(), Failure> {
+    let signals = Signals::catch().map_err(broken)?;
+    let program = Program::of_this_process(args).map_err(broken)?;
+    let plan = Plan::make(&settings).map_err(wrong)?;
     if let Some(line) = plan.lowered() {
         log::warn!("{line}");
     }
     if plan.demo {
         demo::start().map_err(broken)?;
     }
-    let mut registry = MemoryRegistry::default();
-    for (service, endpoints) in plan.services {
-        for endpoint in endpoints {
-            registry.add(&service, endpoint);
-        }
-    }
-    let mut builder = Proxy::builder().registry(registry).balance(plan.balance).config(plan.config);
-    for listen in plan.listen {
-        builder = builder.listen(listen);
-    }
-    let mut proxy = builder.build().map_err(broken)?;
+    let mut heritage = Heritage::receive().map_err(broken)?;
+    let mut proxy = build(&plan, heritage.as_mut())?;
     for address in proxy.addresses() {
         log::info!("pointsman listening on {address}");
     }
     if plan.demo && io::stdout().is_terminal() {
         proxy.addresses().first().into_iter().for_each(|at| say(&demo::invitation(at)));
     }
-    proxy.run().map_err(broken)
+    let sockets = proxy.sockets().map_err(broken)?;
+    let life = Life {
+        signals,
+        handle: proxy.handle(),
+        settings,
+        sockets: plan.listen.iter().cloned().zip(sockets).collect(),
+        program,
+        running: Running::begin(plan, proxy.handle()).map_err(broken)?,
+    };
+    life.begin().map_err(broken)?;
+    if let Some(heritage) = heritage {
+        heritage.accept().map_err(broken)?;
+    }
+    proxy.run().map_err(broken)?;
+    match proxy.stats().stopped() {
+        0 => Ok(()),
+        cut => Err(broken(format!("{cut} requests were cut because the time to end was over"))),
+    }
+}
+
+/// The proxy of a plan, on the sockets of the process before this one as far as there are any.
+fn build(plan: &Plan, mut heritage: Option<&mut Heritage>) -> Result<Proxy, Failure> {
+    let mut registry = MemoryRegistry::default();
+    for (service, endpoints) in plan.names.services() {
+        for endpoint in endpoints {
+            registry.add(service, endpoint);
+        }
+    }
+    let balancers = plan.balancers.clone();
+    let mut builder = Proxy::builder().registry(registry).config(plan.config.clone());
+    builder = builder.balancer(move |service| balancers.build(service));
+    for listen in &plan.listen {
+        builder = match heritage.as_mut().and_then(|heritage| heritage.take(listen)) {
+            Some(socket) => builder.listen_on(socket, Claim::Sole),
+            None => builder.listen(listen.clone()),
+        };
+    }
+    builder.build().map_err(broken)
 }
 
 /// A closed pipe (`pointsman --help | head`) is no failure.

@@ -1,4 +1,4 @@
-//! What the engine asks of a network: eight verbs over streams it does not understand.
+//! What the engine asks of a network: ten verbs over streams it does not understand.
 //!
 //! The shell answers them with mio and the kernel, the simulator with wires in memory. Every verb
 //! behaves as its system call does on a non-blocking socket: it does what is possible now, or says
@@ -57,6 +57,13 @@ pub(crate) trait Net {
     /// The next connection that waits at `listener`, and the client's address if it has one
     /// (a Unix socket has none).
     fn accept(&mut self, listener: u32) -> io::Result<(Self::Stream, Option<IpAddr>)>;
+
+    /// Nobody new joins the queue of `listener` from now on; who is in it can still be accepted.
+    /// Gives whether handshakes may be under way that still will end there.
+    fn hold(&mut self, listener: u32) -> bool;
+
+    /// Closes `listener`. Who waits there is reset, unless another process listens, too.
+    fn unlisten(&mut self, listener: u32);
 
     /// From now on, readiness of `stream` is reported as events of `source`: both directions,
     /// edge-triggered, once and for all. What is ready already is reported as well.

@@ -1,16 +1,20 @@
-//! From settings to a plan that can run: names become addresses, and the number of connections
-//! is fitted to the limit of open files.
+//! From settings to a plan that can run: the file is read, names become addresses, and the number
+//! of connections is fitted to the limit of open files.
 //!
-//! What the outside says (resolver, limit) comes in as arguments of [`Plan::with`], so the tests
-//! need neither. This file does not know the proxy, only what is handed to it.
+//! What the outside says (file, resolver, limit) comes in as arguments of [`Plan::with`], so the
+//! tests need none of them. To read a configuration again is to make a second plan of the same
+//! settings. This file does not know the proxy, only what is handed to it.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::IpAddr;
 
-use pointsman::{Balance, Config, Endpoint, Listen};
+use pointsman::{Balancer, Config, Endpoint, Listen, Names, Resolver};
 
-use crate::cli::Settings;
+use crate::cli::{DEFAULT_BALANCE, DEFAULT_LISTEN, Settings};
+use crate::draft::{At, Balancing, Draft, one_line};
+use crate::file;
 
 /// Descriptors of one connection: its client's, and one to an endpoint.
 const FILES_PER_CONNECTION: u64 = 2;
@@ -20,47 +24,70 @@ const FILES_BESIDE: u64 = 32;
 /// All that the program needs to run.
 pub(crate) struct Plan {
     pub(crate) listen: Vec<Listen>,
-    pub(crate) services: Vec<(String, Vec<Endpoint>)>,
-    pub(crate) balance: Balance,
+    /// The services, and what their names stand for now.
+    pub(crate) names: Names,
+    pub(crate) balancers: Balancers,
     pub(crate) config: Config,
     pub(crate) demo: bool,
-    balance_name: String,
     open_files: Option<u64>,
     lowered: Option<String>,
 }
 
+/// Who chooses endpoints, for each service.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Balancers {
+    /// For a service that does not say.
+    otherwise: Balancing,
+    of: HashMap<String, Balancing>,
+}
+
+impl Balancers {
+    /// The balancer of `service`.
+    pub(crate) fn build(&self, service: &str) -> Box<dyn Balancer> {
+        self.of.get(service).unwrap_or(&self.otherwise).balance.build()
+    }
+}
+
 impl Plan {
-    /// Resolves every name now and reads the limit of open files. An error is one line.
-    pub(crate) fn make(settings: Settings) -> Result<Plan, String> {
-        let resolve = |host: &str, port| Ok((host, port).to_socket_addrs()?.collect());
+    /// Reads the file, resolves every name and reads the limit of open files, all of it now: a
+    /// silent name server can make it last. An error is one line, and nothing has changed.
+    pub(crate) fn make(settings: &Settings) -> Result<Plan, String> {
+        let text = settings.file.as_deref().map(file::read).transpose()?;
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        Plan::with(settings, resolve, open_files(&limits))
+        Plan::with(settings, text.as_deref(), Resolver::lookup, open_files(&limits))
     }
 
+    /// The same of the text of the file.
     fn with(
-        settings: Settings,
-        resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
+        settings: &Settings,
+        text: Option<&str>,
+        lookup: impl FnMut(&str) -> io::Result<Vec<IpAddr>>,
         open_files: Option<u64>,
     ) -> Result<Plan, String> {
-        let Settings { listen, routes, balance, balance_name, mut config, demo } = settings;
-        let mut services = Vec::new();
-        for route in routes {
-            let mut endpoints = Vec::new();
-            for spec in &route.endpoints {
-                let found = match spec.host_port() {
-                    None => spec.unix_endpoint().into_iter().collect(),
-                    Some((host, port)) => {
-                        let addresses = addresses(host, port, &resolve)
-                            .map_err(|why| format!("{}: {why}", route.service))?;
-                        addresses.into_iter().map(|at| spec.endpoint(at)).collect()
-                    }
-                };
-                merge(&mut endpoints, found).map_err(|why| format!("{}: {why}", route.service))?;
+        let mut draft = settings.said.clone();
+        if let (Some(path), Some(text)) = (&settings.file, text) {
+            draft = draft.over(file::parse(path, text)?);
+            if draft.services.is_empty() {
+                let why = "no service: write [services.\"name/version\"], endpoints = [...]";
+                return Err(one_line(format!("{}: {why}", path.display())));
             }
-            services.push((route.service, endpoints));
         }
+        let default = At::Argument("default".to_owned());
+        if draft.listen.is_empty() {
+            draft.listen(DEFAULT_LISTEN, &default)?;
+        }
+        let otherwise = draft.balancing.take();
+        let otherwise = otherwise.map_or_else(|| Balancing::read(DEFAULT_BALANCE, &default), Ok)?;
+        let mut config = draft.config()?;
+        let names = resolve(&draft, lookup)?;
+        let own = |service: &crate::draft::Service| {
+            Some((service.route.service.clone(), service.balancing.clone()?))
+        };
+        let balancers =
+            Balancers { otherwise, of: draft.services.iter().filter_map(own).collect() };
         let lowered = open_files.and_then(|limit| fit(&mut config, limit));
-        Ok(Plan { listen, services, balance, config, demo, balance_name, open_files, lowered })
+        let (listen, demo) = (draft.listen, settings.demo);
+        Ok(Plan { listen, names, balancers, config, demo, open_files, lowered })
     }
 
     /// One line, if fewer connections are allowed than were asked for.
@@ -74,11 +101,16 @@ impl Plan {
         for listen in &self.listen {
             let _ = writeln!(text, "listen   {listen}");
         }
-        for (service, endpoints) in &self.services {
+        for (service, endpoints) in self.names.services() {
             let list: Vec<_> = endpoints.iter().map(shown).collect();
             let _ = writeln!(text, "service  {service} = {}", list.join(", "));
         }
-        let _ = writeln!(text, "balance  {}", self.balance_name);
+        let _ = writeln!(text, "balance  {}", self.balancers.otherwise.name);
+        for (service, _) in self.names.services() {
+            if let Some(Balancing { name, .. }) = self.balancers.of.get(service) {
+                let _ = writeln!(text, "balance  {name} for {service}");
+            }
+        }
         let _ = writeln!(text, "memory   {}", ceiling(&self.config));
         if let Some(limit) = self.open_files {
             let _ = writeln!(text, "files    {} may be open", grouped(limit));
@@ -90,32 +122,19 @@ impl Plan {
     }
 }
 
-fn addresses(
-    host: &str,
-    port: u16,
-    resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
-) -> Result<Vec<SocketAddr>, String> {
-    match resolve(host, port) {
-        Ok(found) if found.is_empty() => Err(format!("{host}:{port}: the name has no address")),
-        Ok(found) => Ok(found),
-        Err(why) => Err(format!("{host}:{port}: cannot resolve the name: {why}")),
-    }
-}
-
-/// Adds what is new. The same endpoint may be meant twice (`localhost` and `127.0.0.1`), but not
-/// with two weights: one of them would be lost in silence.
-fn merge(endpoints: &mut Vec<Endpoint>, found: Vec<Endpoint>) -> Result<(), String> {
-    for new in found {
-        match endpoints.iter().find(|known| **known == new) {
-            None => endpoints.push(new),
-            Some(known) if known.weight() == new.weight() => {}
-            Some(known) => {
-                let (at, one, two) = (new.address(), known.weight(), new.weight());
-                return Err(format!("{at} has two weights, {one} and {two}"));
-            }
+fn resolve(
+    draft: &Draft,
+    lookup: impl FnMut(&str) -> io::Result<Vec<IpAddr>>,
+) -> Result<Names, String> {
+    let routes = draft.services.iter().map(|service| service.route.clone()).collect();
+    Names::resolve(routes, lookup).map_err(|error| {
+        let mut services = draft.services.iter();
+        let service = services.find(|service| service.route.service == error.service);
+        match service.and_then(|service| service.places.get(error.index)) {
+            Some(at @ At::File { .. }) => at.says(error.why),
+            _ => one_line(error),
         }
-    }
-    Ok(())
+    })
 }
 
 fn shown(endpoint: &Endpoint) -> String {
@@ -206,55 +225,119 @@ Max processes             96365                96365                processes \n
 Max open files            1024                 524288               files     \n\
 Max locked memory         8388608              8388608              bytes     \n";
 
-    /// A resolver with three names: one address, two addresses, none.
-    fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let found: &[&str] = match host {
-            "one" | "127.0.0.1" => &["127.0.0.1"],
-            "two" => &["::1", "127.0.0.1"],
-            "none" => &[],
+    /// A resolver with two names, of one address and of two.
+    fn lookup(host: &str) -> io::Result<Vec<IpAddr>> {
+        let found: &[[u8; 4]] = match host {
+            "one" => &[[127, 0, 0, 1]],
+            "two" => &[[127, 0, 0, 2], [127, 0, 0, 1]],
             _ => return Err(io::Error::other("name or service not known")),
         };
-        let with_port = |ip: &&str| ip.parse().map(|ip| SocketAddr::new(ip, port));
-        found.iter().map(with_port).collect::<Result<_, _>>().map_err(io::Error::other)
+        Ok(found.iter().copied().map(IpAddr::from).collect())
     }
 
-    fn plan(line: &str, open_files: Option<u64>) -> Result<Plan, String> {
+    fn with_file(line: &str, text: &str, open_files: Option<u64>) -> Result<Plan, String> {
         let args = line.split(' ').map(Into::into).collect();
         match cli::parse(args)? {
             Command::Run(settings) | Command::Check(settings) => {
-                Plan::with(settings, resolve, open_files)
+                Plan::with(&settings, Some(text), lookup, open_files)
             }
             other => Err(format!("{other:?}")),
         }
     }
 
-    fn endpoints(line: &str) -> Vec<String> {
-        let plan = plan(line, None).unwrap();
-        plan.services.iter().flat_map(|(_, list)| list).map(shown).collect()
-    }
-
-    #[test]
-    fn b1_3_every_address_of_a_name_is_an_endpoint() {
-        assert_eq!(endpoints("a/v1=two:80"), ["[::1]:80", "127.0.0.1:80"]);
-        assert_eq!(endpoints("a/v1=two:80,one:80"), ["[::1]:80", "127.0.0.1:80"]);
-        assert_eq!(endpoints("a/v1=one:80,one:81"), ["127.0.0.1:80", "127.0.0.1:81"]);
-        assert_eq!(endpoints("a/v1=unix:/run/a.sock"), ["unix:/run/a.sock"]);
-        assert_eq!(
-            endpoints("a/v1=http://one:80/base?k=v;weight=3"),
-            ["127.0.0.1:80/base?k=v;weight=3"]
-        );
+    fn plan(line: &str, open_files: Option<u64>) -> Result<Plan, String> {
+        with_file(line, "", open_files)
     }
 
     #[test]
     fn b1_5_what_cannot_be_resolved_is_named() {
         for (line, said) in [
-            ("a/v1=nosuch:80", "a/v1: nosuch:80: cannot resolve the name"),
-            ("a/v1=one:80 b/v2=none:81", "b/v2: none:81: the name has no address"),
+            ("a/v1=nosuch:80", "a/v1: nosuch:80: cannot resolve the name: name or service not"),
             ("a/v1=one:80;weight=1,two:80;weight=2", "127.0.0.1:80 has two weights, 1 and 2"),
         ] {
             let error = plan(line, None).err().unwrap_or_default();
             assert!(error.contains(said), "{line}: {error:?}");
         }
+    }
+
+    const FILE: &str = "\
+listen = [\"127.0.0.1:1\", \"unix:/run/p\"]
+balance = \"p2c\"
+connect = \"2s\"
+[services.\"b/v1\"]
+endpoints = [\"one:80\", \"two:81\"]
+balance = \"least\"
+[services.\"*\"]
+endpoints = [\"unix:/run/a\"]
+";
+
+    #[test]
+    fn b1_4_arguments_override_the_file() {
+        let first_lines = |line: &str| {
+            let summary = with_file(line, FILE, None).unwrap().summary();
+            let lines: Vec<_> = summary.lines().filter(|l| !l.starts_with("memory")).collect();
+            lines.join("\n").replace("   ", " ").replace("  ", " ")
+        };
+        let listens = "listen 127.0.0.1:1\nlisten unix:/run/p\n";
+        let services = "service b/v1 = 127.0.0.1:80, 127.0.0.2:81, 127.0.0.1:81\n\
+                        service * = unix:/run/a\n";
+        let own = "\nbalance least for b/v1";
+        assert_eq!(first_lines("-c f"), format!("{listens}{services}balance p2c{own}"));
+        assert_eq!(
+            first_lines("-l [::]:1 -c f --balance hash"),
+            format!("listen [::]:1\n{services}balance hash{own}")
+        );
+        assert_eq!(
+            first_lines("-c f b/v1=one:5 c/v1=one:1"),
+            format!(
+                "{listens}service b/v1 = 127.0.0.1:5\nservice * = unix:/run/a\n\
+                 service c/v1 = 127.0.0.1:1\nbalance p2c{own}"
+            )
+        );
+        for (line, connect_ms) in [("-c f", 2_000), ("--connect 3s -c f", 3_000)] {
+            let config = with_file(line, FILE, None).unwrap().config;
+            assert_eq!(config, Config { connect_ms, ..Config::default() }, "{line}");
+        }
+    }
+
+    #[test]
+    fn b1_5_what_is_wrong_in_a_file_is_named_with_its_place() {
+        let endpoints = |list: &str| format!("[services.\"a/v1\"]\nendpoints = [{list}]\n");
+        let good = endpoints("\"one:1\"");
+        for (line, text, said) in [
+            (
+                "-c f",
+                String::new(),
+                "f: no service: write [services.\"name/version\"], endpoints = [...]",
+            ),
+            (
+                "-c f",
+                endpoints("\"one:1\",\n  \"nosuch:1\""),
+                "f:3:3: services.\"a/v1\".endpoints: nosuch:1: cannot resolve the name: name or \
+                 service not known",
+            ),
+            (
+                "-c f",
+                endpoints("\"one:1\", \"two:1;weight=2\""),
+                "f:2:23: services.\"a/v1\".endpoints: 127.0.0.1:1 has two weights, 1 and 2",
+            ),
+            (
+                "-c f",
+                format!("via = true\nmax-head = '2MiB'\nbuffer = '8KiB'\n{good}"),
+                "f:2:12: max-head: 2097152 is too large; at most 1048576",
+            ),
+            (
+                "-c f --buffer 8MiB",
+                format!("memory = '8MiB'\n{good}"),
+                "memory 8388608 is too small for 16 requests at once; with buffer 8388608 and \
+                 max-head 32768 it takes 268435456 bytes",
+            ),
+        ] {
+            assert_eq!(with_file(line, &text, None).err().unwrap_or_default(), said, "{text}");
+        }
+        // In between they contradict each other.
+        let fits = format!("buffer = '8MiB'\nmemory = '1GiB'\n{good}");
+        assert!(with_file("-c f", &fits, None).is_ok());
     }
 
     #[test]
@@ -278,7 +361,7 @@ Max locked memory         8388608              8388608              bytes     \n
             plan.summary(),
             "listen   127.0.0.1:9090\n\
              service  a/v1 = 127.0.0.1:80\n\
-             service  * = [::1]:81;weight=2, 127.0.0.1:81;weight=2\n\
+             service  * = 127.0.0.2:81;weight=2, 127.0.0.1:81;weight=2\n\
              balance  random\n\
              memory   max 9,984 connections x 512 B + 64 MiB of buffers = 68.9 MiB\n\
              files    20,000 may be open\n\

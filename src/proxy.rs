@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::hooks::{Hooks, NoHooks};
 use crate::reactor::Reactor;
 use crate::registry::{MemoryRegistry, Registry};
 use crate::route::{PathRouter, Router};
-use crate::sys::Listener;
+use crate::sys::{Bound, Listener};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +78,8 @@ pub enum Error {
     Setting(SettingError),
     /// An address could not be listened at.
     Listen(Listen, io::Error),
+    /// A socket could not be taken over.
+    TakeOver(io::Error),
     /// The event queue itself failed.
     Poll(io::Error),
 }
@@ -91,6 +93,7 @@ impl fmt::Display for Error {
                 write!(f, "{at}: the address is already in use")
             }
             Error::Listen(at, error) => write!(f, "{at}: {error}"),
+            Error::TakeOver(error) => write!(f, "a socket to take over: {error}"),
             Error::Poll(error) => write!(f, "event queue: {error}"),
         }
     }
@@ -98,9 +101,49 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Whose a socket is that was taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// This proxy is the last that listens on it: when it ends, so does the address, and the file
+    /// of a Unix socket is removed.
+    Sole,
+    /// Somebody else holds it, too, as a service manager does, and it outlives this proxy.
+    Shared,
+}
+
+/// A way in.
+enum Door {
+    Open(Listen),
+    TakeOver(OwnedFd, Claim),
+}
+
+impl Door {
+    fn take(self) -> Result<(Listener, Listen), Error> {
+        match self {
+            Door::Open(Listen::Tcp(at)) => match Listener::tcp(at) {
+                Ok((listener, bound)) => Ok((listener, Listen::Tcp(bound))),
+                Err(error) => Err(Error::Listen(Listen::Tcp(at), error)),
+            },
+            Door::Open(Listen::Unix(path)) => match Listener::unix(&path) {
+                Ok(listener) => Ok((listener, Listen::Unix(path))),
+                Err(error) => Err(Error::Listen(Listen::Unix(path), error)),
+            },
+            Door::TakeOver(socket, claim) => {
+                let taken = Listener::take_over(socket, claim == Claim::Sole);
+                let (listener, bound) = taken.map_err(Error::TakeOver)?;
+                let at = match bound {
+                    Bound::Tcp(address) => Listen::Tcp(address),
+                    Bound::Unix(path) => Listen::Unix(path),
+                };
+                Ok((listener, at))
+            }
+        }
+    }
+}
+
 /// Puts a [`Proxy`] together. Everything but a listener has a default.
 pub struct Builder {
-    listen: Vec<Listen>,
+    doors: Vec<Door>,
     registry: Box<dyn Registry>,
     router: Box<dyn Router>,
     balance: Box<dyn Fn(&str) -> Box<dyn Balancer> + Send>,
@@ -113,7 +156,15 @@ impl Builder {
     /// Listens here, too.
     #[must_use]
     pub fn listen(mut self, at: Listen) -> Builder {
-        self.listen.push(at);
+        self.doors.push(Door::Open(at));
+        self
+    }
+
+    /// Listens on this socket, too, which listens already: it came from a service manager, or
+    /// from the process that this one replaces ([`Proxy::sockets`]).
+    #[must_use]
+    pub fn listen_on(mut self, socket: OwnedFd, claim: Claim) -> Builder {
+        self.doors.push(Door::TakeOver(socket, claim));
         self
     }
 
@@ -171,18 +222,12 @@ impl Builder {
     /// Checks the settings and takes the addresses. Nothing is served before it is driven.
     pub fn build(self) -> Result<Proxy, Error> {
         self.config.check().map_err(Error::Setting)?;
-        if self.listen.is_empty() {
+        if self.doors.is_empty() {
             return Err(Error::NoListener);
         }
         let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
-        for at in self.listen {
-            let taken = match &at {
-                Listen::Tcp(address) => {
-                    Listener::tcp(*address).map(|(listener, bound)| (listener, Listen::Tcp(bound)))
-                }
-                Listen::Unix(path) => Listener::unix(path).map(|listener| (listener, at.clone())),
-            };
-            let (listener, bound) = taken.map_err(|error| Error::Listen(at, error))?;
+        for door in self.doors {
+            let (listener, bound) = door.take()?;
             listeners.push(listener);
             addresses.push(bound);
         }
@@ -216,7 +261,7 @@ impl Proxy {
     /// Begins to put a proxy together.
     pub fn builder() -> Builder {
         Builder {
-            listen: Vec::new(),
+            doors: Vec::new(),
             registry: Box::new(MemoryRegistry::default()),
             router: Box::new(PathRouter),
             balance: Box::new(|_| Balance::Random.build()),
@@ -231,13 +276,21 @@ impl Proxy {
         &self.addresses
     }
 
+    /// Copies of the listening sockets, in the order of [`Proxy::addresses`] while none is closed:
+    /// for a process that is to replace this one ([`Builder::listen_on`], [`Handle::hand_over`]).
+    /// As long as a copy lives, its address lives.
+    pub fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        self.reactor.sockets()
+    }
+
     /// A handle for other threads.
     pub fn handle(&self) -> Handle {
         let (commands, waker) = self.reactor.sender();
         Handle { commands, waker }
     }
 
-    /// Serves until [`Handle::stop`] is called.
+    /// Serves until [`Handle::stop`] is called, or [`Handle::drain`] and all has come to its end.
+    /// [`Stats::stopped`] tells how many exchanges were cut then.
     pub fn run(&mut self) -> Result<(), Error> {
         while self.turn(None)? {}
         Ok(())
@@ -292,6 +345,40 @@ impl Handle {
     pub fn delete(&self, service: &str, endpoint: &Endpoint) {
         let endpoint = endpoint.clone();
         self.send(Command::Delete { service: service.to_owned(), endpoint });
+    }
+
+    /// Another limit or time, for everything that begins from now on: a deadline that was set stays
+    /// as it was. What cannot change while it runs ([`Config::keep_fixed`]) keeps its value.
+    pub fn configure(&self, config: Config) -> Result<(), SettingError> {
+        config.check()?;
+        self.send(Command::Configure(Box::new(config)));
+        Ok(())
+    }
+
+    /// Chooses endpoints like this from now on, for all services.
+    pub fn balance(&self, balance: Balance) {
+        self.balancer(move |_| balance.build());
+    }
+
+    /// Every service gets a balancer that is made here, by its name.
+    pub fn balancer(&self, make: impl Fn(&str) -> Box<dyn Balancer> + Send + 'static) {
+        self.send(Command::Balance(Box::new(make)));
+    }
+
+    /// Ends the proxy well. Nobody new is let in; who waits to be accepted still is. Answers say
+    /// that the connection ends, idle clients have a second for a request that is on its way, and
+    /// exchanges go on, at most until `deadline`; then they are cut.
+    pub fn drain(&self, deadline: Duration) {
+        self.hand_over(&[], deadline);
+    }
+
+    /// As [`Handle::drain`], but another process listens on the sockets of these listeners, by
+    /// their place in [`Proxy::addresses`]: who waits there is left to it, and so are the files of
+    /// Unix sockets.
+    pub fn hand_over(&self, listeners: &[usize], deadline: Duration) {
+        let handed = listeners.iter().filter_map(|number| u32::try_from(*number).ok()).collect();
+        let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        self.send(Command::Drain { deadline_ms, handed });
     }
 
     /// Ends the proxy now: every connection is closed, what was in progress is cut.

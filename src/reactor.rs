@@ -9,7 +9,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -31,7 +31,8 @@ const COMMANDS: usize = 64;
 /// The kernel, as the engine sees it.
 struct KernelNet {
     registry: Registry,
-    listeners: Vec<Listener>,
+    /// Those that are closed have left a gap.
+    listeners: Vec<Option<Listener>>,
 }
 
 fn token(source: Source) -> Token {
@@ -44,8 +45,22 @@ impl Net for KernelNet {
 
     fn accept(&mut self, listener: u32) -> io::Result<(Stream, Option<IpAddr>)> {
         match self.listeners.get(listener as usize) {
-            Some(listener) => listener.accept(),
-            None => Err(io::ErrorKind::WouldBlock.into()),
+            Some(Some(listener)) => listener.accept(),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn hold(&mut self, listener: u32) -> bool {
+        let listener = self.listeners.get(listener as usize).and_then(Option::as_ref);
+        listener.is_some_and(Listener::hold)
+    }
+
+    fn unlisten(&mut self, listener: u32) {
+        let listener = self.listeners.get_mut(listener as usize).and_then(Option::take);
+        if let Some(mut listener) = listener {
+            // epoll forgets by itself only what no process has open any more. This fails only for
+            // what it does not know.
+            let _ = listener.deregister(&self.registry);
         }
     }
 
@@ -107,7 +122,7 @@ impl Reactor {
         Ok(Reactor {
             poll,
             events: Events::with_capacity(EVENTS),
-            net: KernelNet { registry, listeners },
+            net: KernelNet { registry, listeners: listeners.into_iter().map(Some).collect() },
             engine,
             commands,
             sender,
@@ -121,6 +136,11 @@ impl Reactor {
     /// The way in for other threads.
     pub(crate) fn sender(&self) -> (Sender<Command>, Arc<Waker>) {
         (self.sender.clone(), Arc::clone(&self.waker))
+    }
+
+    /// Copies of the listening sockets that are still open.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        self.net.listeners.iter().flatten().map(Listener::copy).collect()
     }
 
     /// How long a turn may sleep; `None` is until something happens.

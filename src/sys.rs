@@ -6,12 +6,13 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::path::Path;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::endpoint::Address;
 
@@ -19,9 +20,27 @@ use crate::endpoint::Address;
 /// (`net.core.somaxconn`). mio's own 128 is too few for a burst of clients.
 const BACKLOG: i32 = 4096;
 
+/// A filter for the packets of a TCP listener that drops what begins a connection: SYN without ACK,
+/// in the fourteenth byte of the segment. Connections that were accepted inherit it; to them such
+/// packets mean nothing.
+const NO_SYN: [SockFilter; 5] = [
+    SockFilter::new(0x30, 0, 0, 13),       // load the flags
+    SockFilter::new(0x54, 0, 0, 0x12),     // of them SYN and ACK
+    SockFilter::new(0x15, 0, 1, 0x02),     // SYN alone?
+    SockFilter::new(0x06, 0, 0, 0),        // drop
+    SockFilter::new(0x06, 0, 0, u32::MAX), // keep
+];
+
 /// A listening socket.
 #[derive(Debug)]
-pub(crate) enum Listener {
+pub(crate) struct Listener {
+    door: Door,
+    /// No other process is meant to listen on it after us.
+    sole: bool,
+}
+
+#[derive(Debug)]
+enum Door {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -41,7 +60,7 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let listener: std::net::TcpListener = socket.into();
         let bound = listener.local_addr()?;
-        Ok((Listener::Tcp(TcpListener::from_std(listener)), bound))
+        Ok((Listener { door: Door::Tcp(TcpListener::from_std(listener)), sole: true }, bound))
     }
 
     /// Listens at a path. A socket that a dead process has left there is removed first.
@@ -55,28 +74,89 @@ impl Listener {
             other => other?,
         };
         listener.set_nonblocking(true)?;
-        Ok(Listener::Unix(UnixListener::from_std(listener)))
+        Ok(Listener { door: Door::Unix(UnixListener::from_std(listener)), sole: true })
+    }
+
+    /// Takes over a socket that listens already; gives its address as well. `sole` says that
+    /// nobody else will listen on it.
+    pub(crate) fn take_over(socket: OwnedFd, sole: bool) -> io::Result<(Listener, Bound)> {
+        let socket = Socket::from(socket);
+        if !socket.is_listener()? || socket.r#type()? != Type::STREAM {
+            return Err(io::Error::other("the socket does not listen"));
+        }
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        if let Some(address) = address.as_socket() {
+            socket.set_tcp_nodelay(true)?;
+            let door = Door::Tcp(TcpListener::from_std(socket.into()));
+            return Ok((Listener { door, sole }, Bound::Tcp(address)));
+        }
+        let Some(path) = address.as_pathname().map(Path::to_owned) else {
+            return Err(io::Error::other("the socket has neither a port nor a path"));
+        };
+        let door = Door::Unix(UnixListener::from_std(OwnedFd::from(socket).into()));
+        Ok((Listener { door, sole }, Bound::Unix(path)))
+    }
+
+    /// Another descriptor of the same socket.
+    pub(crate) fn copy(&self) -> io::Result<OwnedFd> {
+        match &self.door {
+            Door::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Door::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// Lets nobody new in; gives whether somebody may be half-way in. Without this, whoever comes
+    /// between the last accept and the close would be reset.
+    pub(crate) fn hold(&self) -> bool {
+        match &self.door {
+            _ if !self.sole => false,
+            // Where filters are forbidden it is as it is everywhere else.
+            Door::Tcp(listener) => SockRef::from(listener).attach_filter(&NO_SYN).is_ok(),
+            Door::Unix(listener) => {
+                let address = listener.local_addr().ok();
+                // While we listen at it, the file is ours: nobody else could take the path.
+                if let Some(path) = address.as_ref().and_then(|address| address.as_pathname()) {
+                    let _ = std::fs::remove_file(path);
+                }
+                false
+            }
+        }
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        match self {
-            Listener::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
-            Listener::Unix(listener) => registry.register(listener, token, Interest::READABLE),
+        match &mut self.door {
+            Door::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            Door::Unix(listener) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match &mut self.door {
+            Door::Tcp(listener) => registry.deregister(listener),
+            Door::Unix(listener) => registry.deregister(listener),
         }
     }
 
     pub(crate) fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
-        match self {
-            Listener::Tcp(listener) => {
+        match &self.door {
+            Door::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
                 Ok((Stream::Tcp(stream), Some(address.ip().to_canonical())))
             }
-            Listener::Unix(listener) => {
+            Door::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
                 Ok((Stream::Unix(stream), None))
             }
         }
     }
+}
+
+/// Where a socket listens.
+#[derive(Debug)]
+pub(crate) enum Bound {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
 }
 
 /// Whether nobody listens at `path`.
@@ -149,5 +229,46 @@ impl Stream {
         if let Stream::Tcp(stream) = &self {
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream as Plain;
+
+    /// B9.1: after a hold who is in the queue is taken in and can talk, and nobody new gets there.
+    #[test]
+    fn b9_1_a_held_listener_lets_nobody_new_in() {
+        for at in ["127.0.0.1:0", "[::1]:0"] {
+            let (listener, address) = Listener::tcp(at.parse().unwrap()).unwrap();
+            let early = Plain::connect(address).unwrap();
+            if !listener.hold() {
+                continue;
+            }
+            let (mut stream, _) = listener.accept().unwrap();
+            (&early).write_all(b"request").unwrap();
+            early.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let mut bytes = [0; 7];
+            while stream.read(&mut bytes).is_err() {}
+            assert_eq!((&bytes, stream.write(b"answer").unwrap()), (b"request", 6));
+            (&early).read_exact(&mut bytes[..6]).unwrap();
+            let late = Plain::connect_timeout(&address, Duration::from_millis(200));
+            assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut, "{at}");
+            assert!(listener.accept().is_err());
+        }
+    }
+
+    /// B9.1: a socket taken over is the same socket; what does not listen is refused.
+    #[test]
+    fn b9_1_a_socket_is_taken_over_only_if_it_listens() {
+        let (listener, address) = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (copy, bound) = Listener::take_over(listener.copy().unwrap(), true).unwrap();
+        assert!(matches!(bound, Bound::Tcp(at) if at == address));
+        let _client = Plain::connect(address).unwrap();
+        drop(listener);
+        assert!(copy.accept().is_ok());
+        let other = Plain::connect(address).unwrap();
+        assert!(Listener::take_over(other.into(), true).is_err());
     }
 }

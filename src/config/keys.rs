@@ -121,6 +121,8 @@ const KEYS: &[Key] = &[
         "bytes read and dropped at most while lingering; 0 for none"),
     key!("upstream-idle", "4s", upstream_idle_ms, text::duration_ms,
         "an unused connection to an endpoint; then it is closed"),
+    key!("drain", "30s", drain_ms, text::duration_ms,
+        "exchanges that go on when the proxy is to end; then they are cut"),
     key!("idle-per-endpoint", "32", idle_per_endpoint, text::count_or_none,
         "unused connections kept to one endpoint; 0 for none"),
     key!("idle-total", "256", idle_total, text::count_or_none,
@@ -151,16 +153,18 @@ const KEYS: &[Key] = &[
         "1, 2, 4 ... requests for an endpoint that is new: on or off"),
     key!("max-inflight", "0", max_inflight, text::number,
         "requests at the same time of one endpoint; 0 for no limit"),
-    key!("check", "off", check, check,
+    key!("health-check", "off", check, check,
         "ask endpoints whether they are well: off, connect or /PATH"),
-    key!("check-interval", "5s", check_interval_ms, text::duration_ms,
+    key!("health-interval", "5s", check_interval_ms, text::duration_ms,
         "from one check to the next"),
-    key!("check-timeout", "1s", check_timeout_ms, text::duration_ms,
+    key!("health-timeout", "1s", check_timeout_ms, text::duration_ms,
         "how long a check may take"),
-    key!("check-rise", "2", check_rise, text::number,
+    key!("health-rise", "2", check_rise, text::number,
         "good checks in a row that bring an endpoint back"),
-    key!("check-fall", "3", check_fall, text::number,
+    key!("health-fall", "3", check_fall, text::number,
         "bad checks in a row that set an endpoint aside"),
+    key!("resolve", "30s", resolve_ms, text::duration_ms,
+        "names of endpoints are resolved again"),
     key!("forwarded", "append", forwarded, forwarded,
         "X-Forwarded-* fields: append, replace or off"),
     key!("trusted", "none", trusted, trusted,
@@ -230,7 +234,7 @@ mod tests {
     #[test]
     fn the_table_says_the_defaults() {
         let names: std::collections::HashSet<_> = Config::keys().map(|(name, ..)| name).collect();
-        assert_eq!((names.len(), KEYS.len()), (40, 40));
+        assert_eq!((names.len(), KEYS.len()), (42, 42));
         for (name, default, help) in Config::keys() {
             let mut config = Config::default();
             assert_eq!(config.set(name, default), Ok(()), "{name}");
@@ -262,6 +266,7 @@ mod tests {
             ("linger", "8s", Config { linger_ms: 8_000, ..before() }),
             ("linger-bytes", "0", Config { linger_bytes: 0, ..before() }),
             ("upstream-idle", "9s", Config { upstream_idle_ms: 9_000, ..before() }),
+            ("drain", "10s", Config { drain_ms: 10_000, ..before() }),
             ("idle-per-endpoint", "0", Config { idle_per_endpoint: 0, ..before() }),
             ("idle-total", "9", Config { idle_total: 9, ..before() }),
             ("hedge", "9ms", Config { hedge_ms: 9, ..before() }),
@@ -277,12 +282,13 @@ mod tests {
             ("eject-max", "9s", Config { eject_max_ms: 9_000, ..before() }),
             ("slow-start", "off", Config { slow_start: false, ..before() }),
             ("max-inflight", "9", Config { max_inflight: 9, ..before() }),
-            ("check", "/well", Config { check: Check::Get("/well".to_owned()), ..before() }),
-            ("check", "connect", Config { check: Check::Connect, ..before() }),
-            ("check-interval", "9s", Config { check_interval_ms: 9_000, ..before() }),
-            ("check-timeout", "9s", Config { check_timeout_ms: 9_000, ..before() }),
-            ("check-rise", "9", Config { check_rise: 9, ..before() }),
-            ("check-fall", "9", Config { check_fall: 9, ..before() }),
+            ("health-check", "/well", Config { check: Check::Get("/well".to_owned()), ..before() }),
+            ("health-check", "connect", Config { check: Check::Connect, ..before() }),
+            ("health-interval", "9s", Config { check_interval_ms: 9_000, ..before() }),
+            ("health-timeout", "9s", Config { check_timeout_ms: 9_000, ..before() }),
+            ("health-rise", "9", Config { check_rise: 9, ..before() }),
+            ("health-fall", "9", Config { check_fall: 9, ..before() }),
+            ("resolve", "10s", Config { resolve_ms: 10_000, ..before() }),
             ("forwarded", "replace", Config { forwarded: Forwarded::Replace, ..before() }),
             ("forwarded", "off", Config { forwarded: Forwarded::Off, ..before() }),
             (
@@ -318,7 +324,7 @@ mod tests {
             ("memory", "64MB", "a size is bytes or has a unit, as in 16KiB, 64MiB or 1GiB"),
             ("via", "yes", "via \"yes\": is none of: on, off"),
             ("retry-status", "500", "is none of: 502, 503, 504"),
-            ("check", "well", "is none of: off, connect, a path that begins with /"),
+            ("health-check", "well", "is none of: off, connect, a path that begins with /"),
             ("retry-percent", "-1", "is not a whole number"),
             ("forwarded", "", "is none of: append, replace, off"),
             ("host", "Client", "is none of: client, endpoint"),

@@ -5,6 +5,7 @@
 
 use crate::h1::head::MAX_FIELDS;
 
+mod change;
 mod keys;
 mod network;
 mod text;
@@ -61,6 +62,8 @@ pub struct Config {
     /// Milliseconds that an unused connection to an endpoint is kept: below the 5 s after which
     /// common servers close theirs.
     pub upstream_idle_ms: u64,
+    /// Milliseconds that exchanges may take when the proxy is to end; then they are cut.
+    pub drain_ms: u64,
     /// Unused connections that are kept to one endpoint; 0 keeps none.
     pub idle_per_endpoint: usize,
     /// Unused connections that are kept in all; 0 keeps none.
@@ -103,6 +106,9 @@ pub struct Config {
     pub check_rise: u32,
     /// Bad checks in a row after which an endpoint is set aside.
     pub check_fall: u32,
+    /// Milliseconds after which names are resolved again, by who runs a
+    /// [`Resolver`](crate::Resolver); the proxy itself resolves none.
+    pub resolve_ms: u64,
     /// What happens to the `X-Forwarded-*` fields.
     pub forwarded: Forwarded,
     /// Who may send `X-Forwarded-*` of its own; empty: everybody.
@@ -176,6 +182,7 @@ impl Default for Config {
             linger_ms: 1_000,
             linger_bytes: 256 << 10,
             upstream_idle_ms: 4_000,
+            drain_ms: 30_000,
             idle_per_endpoint: 32,
             idle_total: 256,
             hedge_ms: 250,
@@ -196,6 +203,7 @@ impl Default for Config {
             check_timeout_ms: 1_000,
             check_rise: 2,
             check_fall: 3,
+            resolve_ms: 30_000,
             forwarded: Forwarded::Append,
             trusted: Vec::new(),
             host: HostRule::Client,
@@ -232,12 +240,14 @@ impl Config {
             ("write-stall", self.write_stall_ms),
             ("linger", self.linger_ms),
             ("upstream-idle", self.upstream_idle_ms),
+            ("resolve", self.resolve_ms),
+            ("drain", self.drain_ms),
             ("hedge", self.hedge_ms),
             ("wait", self.wait_ms),
             ("eject", self.eject_ms),
             ("eject-max", self.eject_max_ms),
-            ("check-interval", self.check_interval_ms),
-            ("check-timeout", self.check_timeout_ms),
+            ("health-interval", self.check_interval_ms),
+            ("health-timeout", self.check_timeout_ms),
         ];
         match times.iter().find(|(_, ms)| *ms == 0) {
             Some((name, _)) => refuse(true, || format!("{name} must not be 0")),

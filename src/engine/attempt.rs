@@ -179,11 +179,18 @@ impl<N: Net> Engine<N> {
         if let (Lost::Connect(failure), Some(_)) = (how, work.hedge) {
             // The second connection is on its way already.
             self.desk.failed(&mut work.trip, failure);
-            self.swap_to_hedge(&mut work, &mut exchange);
-            work.phase = Phase::Relay(exchange);
-            return After::Continue(Stage::Busy(work));
+            return match self.swap_to_hedge(&mut work, &mut exchange) {
+                Ok(()) => {
+                    work.phase = Phase::Relay(exchange);
+                    After::Continue(Stage::Busy(work))
+                }
+                Err(reason) => self.give_in(net, key, work, exchange, reason),
+            };
         }
         let (sent, reused) = (work.req.written(), self.detach(&mut work));
+        // What came over this connection and was not passed on must never be taken for a part of
+        // what another one says.
+        work.resp.truncate();
         match self.judge_loss(&mut work, &mut exchange, how, sent, reused) {
             Ok(()) => self.engage(net, key, work, exchange),
             Err(end) => self.no_more(net, key, work, exchange, end),

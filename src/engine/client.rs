@@ -195,7 +195,7 @@ pub(crate) struct Upstream<S> {
     pub(crate) due: Due,
 }
 
-/// What a connection to an endpoint is doing. It has an owner exactly while it is not idle.
+/// What a connection to an endpoint is doing. It has an owner exactly while it carries a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UpState {
     /// No byte has been taken yet, so it may never have stood.
@@ -210,6 +210,8 @@ pub(crate) enum UpState {
     },
     /// In the pool.
     Idle,
+    /// It asks whether the endpoint is well.
+    Checking,
 }
 
 impl UpState {
@@ -217,7 +219,7 @@ impl UpState {
     pub(crate) fn owner(self) -> Option<Key> {
         match self {
             UpState::Connecting { owner } | UpState::Busy { owner } => Some(owner),
-            UpState::Idle => None,
+            UpState::Idle | UpState::Checking => None,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::summary::{Outcome, Reason, Summary};
 use crate::time::Ms;
 
 use super::Engine;
-use super::client::{Ending, Phase, Stage, Work};
+use super::client::{Client, Ending, Phase, Stage, Work};
 use super::pump::{After, Applied};
 use super::relay::push;
 use super::timers::Timers;
@@ -237,7 +237,8 @@ impl<N: Net> Engine<N> {
         let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
             // It has sent a request, and waits for memory to have it read: that is our fault.
             Stage::Idle if client.starved => After::Wait(Stage::Idle),
-            Stage::Idle | Stage::Linger { .. } => After::Close,
+            Stage::Idle => return self.idle_due(net, key),
+            Stage::Linger { .. } => After::Close,
             Stage::Busy(work) => self.work_due(net, key, work),
         };
         match self.apply(net, key, after) {
@@ -245,6 +246,20 @@ impl<N: Net> Engine<N> {
             // It waits for something else from now on, and has a deadline for that.
             Applied::Waits => self.settle(net, key),
             Applied::Gone => {}
+        }
+    }
+
+    /// A client has been idle for long enough. After a last look: a request that has arrived since
+    /// the events of this turn were taken is served, where closing would reset it.
+    fn idle_due(&mut self, net: &mut N, key: Key) {
+        let accepted = self.stats.accepted;
+        if let Some(client) = self.clients.get_mut(key) {
+            client.ready = client.ready.with(Ready::READ);
+        }
+        self.pump(net, key);
+        let idle = |client: &Client<_>| matches!(client.stage, Stage::Idle) && !client.starved;
+        if self.clients.get(key).is_some_and(idle) && accepted == self.stats.accepted {
+            self.apply(net, key, After::Close);
         }
     }
 
@@ -261,7 +276,10 @@ impl<N: Net> Engine<N> {
             Phase::Waiting(exchange) => self.give_up_waiting(key, work, exchange),
             Phase::Relay(mut exchange) => {
                 if self.hedge_deadline(&work).is_some_and(|at| at <= self.now) {
-                    self.start_hedge(net, key, &mut work, &mut exchange);
+                    let started = self.start_hedge(net, key, &mut work, &mut exchange);
+                    if let Err(reason) = started {
+                        return self.give_in(net, key, work, exchange, reason);
+                    }
                 }
                 let own = self.continue_deadline(&work, &exchange);
                 if own.is_some_and(|own| own <= self.now) {
@@ -289,6 +307,9 @@ impl<N: Net> Engine<N> {
         let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
             Stage::Idle | Stage::Linger { .. } => After::Close,
             Stage::Busy(mut work) => {
+                if matches!(work.phase, Phase::Waiting(_)) {
+                    self.leave_room(key, work.trip.service);
+                }
                 self.detach(&mut work);
                 self.settle_account(key, &work, Outcome::Cut(Reason::Stopped));
                 self.give_back(work);
@@ -298,8 +319,8 @@ impl<N: Net> Engine<N> {
         self.apply(net, key, after);
     }
 
-    /// Ends everything.
-    pub(super) fn stop(&mut self, net: &mut N) {
+    /// Ends every connection.
+    pub(super) fn cut_all(&mut self, net: &mut N) {
         for key in self.clients.keys() {
             self.drop_client(net, key);
         }
@@ -311,6 +332,5 @@ impl<N: Net> Engine<N> {
         self.queue.clear();
         self.rooms.clear();
         self.timers = Timers::default();
-        self.ended = true;
     }
 }

@@ -8,6 +8,7 @@ use crate::endpoint::Failure;
 use crate::exchange::Exchange;
 use crate::keys::Key;
 use crate::net::{Net, Ready};
+use crate::summary::Reason;
 use crate::time::Ms;
 
 use super::Engine;
@@ -37,7 +38,7 @@ impl<N: Net> Engine<N> {
         key: Key,
         work: &mut Work,
         exchange: &mut Exchange,
-    ) {
+    ) -> Result<(), Reason> {
         work.hedged = true;
         while let Some(peer) = self.choose_hedge(work) {
             self.stats.hedges += 1;
@@ -45,8 +46,7 @@ impl<N: Net> Engine<N> {
                 self.desk.peers.begin(peer);
                 work.hedge = Some(Hedge { link, peer });
                 self.desk.failed(&mut work.trip, Failure::Timeout);
-                self.swap_to_hedge(work, exchange);
-                return;
+                return self.swap_to_hedge(work, exchange);
             }
             match self.connect(net, key, peer) {
                 Ok(link) => {
@@ -56,12 +56,13 @@ impl<N: Net> Engine<N> {
                         // Only an event may say that it stands: nothing is written to find out.
                         upstream.ready = Ready::NONE;
                     }
-                    return;
+                    return Ok(());
                 }
                 Err(NoConnection::Endpoint(failure)) => self.hedge_failed(work, peer, failure),
-                Err(NoConnection::Ours) => return,
+                Err(NoConnection::Ours) => return Ok(()),
             }
         }
+        Ok(())
     }
 
     /// An endpoint that stands well, beside the one that does not answer.
@@ -93,26 +94,32 @@ impl<N: Net> Engine<N> {
         key: Key,
         work: &mut Work,
         exchange: &mut Exchange,
-    ) {
-        let Some(hedge) = work.hedge else { return };
+    ) -> Result<(), Reason> {
+        let Some(hedge) = work.hedge else { return Ok(()) };
         if !self.is_connecting(work) {
             self.drop_hedge(work);
-            return;
+            return Ok(());
         }
         let ready = self.upstreams.get(hedge.link).map_or(Ready::GONE, |upstream| upstream.ready);
         if ready.has(Ready::END) || ready.has(Ready::GONE) {
             self.drop_hedge(work);
             self.hedge_failed(work, hedge.peer, Failure::Refused);
-            self.start_hedge(net, key, work, exchange);
+            return self.start_hedge(net, key, work, exchange);
         } else if ready.has(Ready::WRITE) {
             self.desk.failed(&mut work.trip, Failure::Timeout);
-            self.swap_to_hedge(work, exchange);
+            return self.swap_to_hedge(work, exchange);
         }
+        Ok(())
     }
 
-    /// The second connection takes the place of the first, which is closed unused.
-    pub(super) fn swap_to_hedge(&mut self, work: &mut Work, exchange: &mut Exchange) {
-        let Some(hedge) = work.hedge.take() else { return };
+    /// The second connection takes the place of the first, which is closed unused. It fails if the
+    /// head, as this endpoint needs it, does not fit.
+    pub(super) fn swap_to_hedge(
+        &mut self,
+        work: &mut Work,
+        exchange: &mut Exchange,
+    ) -> Result<(), Reason> {
+        let Some(hedge) = work.hedge.take() else { return Ok(()) };
         if let Some(link) = work.link.take() {
             self.release(link);
         }
@@ -122,8 +129,7 @@ impl<N: Net> Engine<N> {
         work.attempt_at = self.now;
         // If it only connects as well, it may be joined in its turn.
         work.hedged = false;
-        // What must change in the head fits: it was refused when it was first read otherwise.
-        let _ = self.readdress(work, exchange);
+        self.readdress(work, exchange)
     }
 
     /// Closes the second connection.

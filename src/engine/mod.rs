@@ -18,12 +18,16 @@
 //! ```
 //!
 //! What a connection wants next is worked out from its stage and its buffers each time, never
-//! armed. The engine knows no sockets, no clock and no threads.
+//! armed. What other threads change while it runs is in change.rs, its end in drain.rs.
+//! The engine knows no sockets, no clock and no threads.
 
 mod accept;
 mod attempt;
+mod change;
+mod check;
 mod client;
 mod desk;
+mod drain;
 mod finish;
 mod hedge;
 mod peers;
@@ -52,8 +56,10 @@ use crate::route::Router;
 use crate::time::Ms;
 
 use accept::Listener;
+use check::{CHECKS, Checks};
 use client::{Client, UpState, Upstream, Work};
 use desk::{Balancing, Desk};
+use drain::Life;
 use peers::Peers;
 use room::Rooms;
 use services::Services;
@@ -71,7 +77,6 @@ pub(crate) struct Setup {
 }
 
 /// What another thread asks for.
-#[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// An endpoint joins a service.
     Add {
@@ -86,6 +91,17 @@ pub(crate) enum Command {
         service: String,
         /// Whom to remove.
         endpoint: Endpoint,
+    },
+    /// New limits and times, for all that begins from now on.
+    Configure(Box<Config>),
+    /// Another way to choose endpoints, for every service.
+    Balance(Balancing),
+    /// Nobody is taken in any more; what has begun may take this long.
+    Drain {
+        /// Then what is left is cut.
+        deadline_ms: u64,
+        /// Listeners that another process goes on with.
+        handed: Vec<u32>,
     },
     /// Everything ends now.
     Stop,
@@ -104,15 +120,13 @@ pub(crate) struct Engine<N: Net> {
     starved: Starved,
     /// Requests that no endpoint can take now.
     rooms: Rooms,
+    checks: Checks,
     /// Works that nobody uses, the one returned last on top.
     #[allow(clippy::vec_box, reason = "lent to a client by its box, without a copy")]
     spare: Vec<Box<Work>>,
     stats: Stats,
     now: Ms,
-    /// [`Command::Stop`] was given.
-    stopped: bool,
-    /// It was carried out.
-    ended: bool,
+    life: Life,
 }
 
 impl<N: Net> Engine<N> {
@@ -128,11 +142,11 @@ impl<N: Net> Engine<N> {
             queue: VecDeque::new(),
             starved: Starved::default(),
             rooms: Rooms::new(),
+            checks: Checks::default(),
             spare: Vec::new(),
             stats: Stats::default(),
             now: Ms::ZERO,
-            stopped: false,
-            ended: false,
+            life: Life::Serving,
             desk: Desk {
                 services: Services::default(),
                 peers: Peers::new(config.idle_per_endpoint, config.idle_total, config.slow_start),
@@ -181,6 +195,7 @@ impl<N: Net> Engine<N> {
         upstream.ready = upstream.ready.with(seen);
         match upstream.state.owner() {
             Some(owner) => self.enqueue(owner),
+            None if upstream.state == UpState::Checking => self.check_touched(key),
             // B6.3: an end, a reset or a byte that nobody asked for.
             None if seen.without(Ready::WRITE) != Ready::NONE => {
                 let peer = upstream.peer;
@@ -217,7 +232,10 @@ impl<N: Net> Engine<N> {
                 self.desk.registry.delete(&service, &endpoint);
                 self.desk.refresh(&service);
             }
-            Command::Stop => self.stopped = true,
+            Command::Configure(config) => self.configure(*config),
+            Command::Balance(balancing) => self.desk.rebalance(balancing),
+            Command::Drain { deadline_ms, handed } => self.order_drain(deadline_ms, handed),
+            Command::Stop => self.order_drain(0, Vec::new()),
         }
         self.reopen_rooms();
         self.close_disowned();
@@ -233,19 +251,24 @@ impl<N: Net> Engine<N> {
     /// Phase 2: a bounded amount of work at the moment `now`.
     pub(crate) fn run(&mut self, net: &mut N, now: Ms) {
         self.tick(now);
-        if self.stopped {
-            self.stop(net);
-            return;
+        if self.out_of_time() {
+            self.end_drain(net);
         }
         self.expire(net);
-        self.accept_all(net);
+        match self.life {
+            Life::Serving => self.accept_all(net),
+            Life::Draining(_) => self.drain_listeners(net),
+            Life::Ended => return,
+        }
         for _ in 0..self.queue.len() {
             let Some(key) = self.queue.pop_front() else { break };
             self.pump(net, key);
         }
+        self.serve_checks(net);
         self.serve_rooms(net);
         self.feed_starved();
         self.close_disowned();
+        self.end_drain(net);
         debug_assert!(self.stats.balances());
     }
 
@@ -261,7 +284,9 @@ impl<N: Net> Engine<N> {
                 Source::Upstream(key) => {
                     let Some(upstream) = self.upstreams.get_mut(key) else { continue };
                     let due = self.timers.comes_up(&mut upstream.due, source, at, self.now);
-                    if due && upstream.state == UpState::Idle {
+                    if due && upstream.state == UpState::Checking {
+                        self.end_check(key, false);
+                    } else if due && upstream.state == UpState::Idle {
                         let peer = upstream.peer;
                         let age_ms = self.desk.peers.remove(peer, key, self.now);
                         if let Some(peer) = self.desk.peers.get_mut(peer) {
@@ -270,18 +295,19 @@ impl<N: Net> Engine<N> {
                         self.upstreams.remove(key);
                     }
                 }
+                Source::Service(CHECKS) => self.checks_due(at),
                 Source::Service(service) => self.room_due(service, at),
                 Source::Listener(number) => self.resume_listener(number, at),
-                Source::Waker => {}
+                // The engine's own.
+                Source::Waker => self.drain_due(at),
             }
         }
     }
 
     /// Whether there is work that no event will announce.
     pub(crate) fn has_work(&self) -> bool {
-        !self.queue.is_empty()
-            || (self.stopped && !self.ended)
-            || (!self.stopped && self.may_accept())
+        let ended = matches!(self.life, Life::Ended);
+        !ended && (!self.queue.is_empty() || self.out_of_time() || self.may_accept())
     }
 
     /// When to run again at the latest, even if nothing happens.
@@ -289,9 +315,9 @@ impl<N: Net> Engine<N> {
         self.timers.next()
     }
 
-    /// Whether [`Command::Stop`] has been carried out.
+    /// Whether [`Command::Drain`] or [`Command::Stop`] has been carried out.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.ended
+        matches!(self.life, Life::Ended)
     }
 
     /// The counters.

@@ -18,6 +18,8 @@ pub(crate) struct Peer {
     /// Exchanges that hold a connection to it now.
     pub(crate) in_flight: u32,
     pub(crate) health: Health,
+    /// When it is asked next whether it is well.
+    pub(crate) check_at: Ms,
     /// Services that name it.
     services: u32,
     /// Idle connections, the one parked last at the end.
@@ -42,13 +44,31 @@ pub(crate) struct Peers {
     per_endpoint: usize,
     in_all: usize,
     slow_start: bool,
+    /// When the next endpoint is to be checked, at the earliest.
+    next_check: Option<Ms>,
 }
 
 impl Peers {
     /// A pool with these bounds.
     pub(crate) fn new(per_endpoint: usize, in_all: usize, slow_start: bool) -> Peers {
         let (slab, by_endpoint) = (GenSlab::default(), HashMap::new());
-        Peers { slab, by_endpoint, idle: 0, parked: 0, per_endpoint, in_all, slow_start }
+        let next_check = None;
+        Peers {
+            slab,
+            by_endpoint,
+            idle: 0,
+            parked: 0,
+            per_endpoint,
+            in_all,
+            slow_start,
+            next_check,
+        }
+    }
+
+    /// Other settings. What is idle beyond the new bounds is soon too old to be kept.
+    pub(crate) fn configure(&mut self, per_endpoint: usize, in_all: usize, slow_start: bool) {
+        (self.per_endpoint, self.in_all) = (per_endpoint, in_all);
+        self.slow_start = slow_start;
     }
 
     /// A service names `endpoint` from now on.
@@ -64,10 +84,12 @@ impl Peers {
             endpoint: endpoint.clone(),
             in_flight: 0,
             health: Health::new(self.slow_start),
+            check_at: Ms::ZERO,
             services: 1,
             idle: Vec::new(),
         });
         self.by_endpoint.insert(endpoint, key);
+        self.next_check = Some(Ms::ZERO);
         key
     }
 
@@ -169,6 +191,26 @@ impl Peers {
         let parked = peer.idle.remove(place);
         self.idle -= 1;
         Some(now.since(parked.at))
+    }
+
+    /// When the next endpoint is to be checked, at the earliest.
+    pub(crate) fn next_check(&self) -> Option<Ms> {
+        self.next_check
+    }
+
+    /// Who is to be checked now. Walks all endpoints, once per moment at which any is due.
+    pub(crate) fn due_checks(&mut self, now: Ms) -> Vec<Key> {
+        let (due, later): (Vec<_>, Vec<_>) = self
+            .slab
+            .iter()
+            .filter(|(_, peer)| peer.services > 0)
+            .map(|(key, peer)| (key, peer.check_at))
+            .partition(|(_, at)| *at <= now);
+        let soonest = later.iter().map(|(_, at)| *at).min();
+        // Those that are due now will be due again; not sooner than in a millisecond.
+        let again = (!due.is_empty()).then_some(now + 1);
+        self.next_check = soonest.into_iter().chain(again).min();
+        due.into_iter().map(|(key, _)| key).collect()
     }
 
     /// How many connections are idle.

@@ -313,7 +313,9 @@ impl<N: Net> Engine<N> {
         mut exchange: Exchange,
         budget: &mut usize,
     ) -> After {
-        self.mind_hedge(net, key, &mut work, &mut exchange);
+        if let Err(reason) = self.mind_hedge(net, key, &mut work, &mut exchange) {
+            return self.give_in(net, key, work, exchange, reason);
+        }
         let step = self.relay(net, key, &mut work, &mut exchange, budget);
         if work.hedge.is_some() && !self.is_connecting(&work) {
             self.drop_hedge(&mut work);
@@ -371,7 +373,7 @@ impl<N: Net> Engine<N> {
         let config = &self.desk.config;
         let Some(client) = self.clients.get(key) else { return (self.now, Reason::Stopped) };
         match &client.stage {
-            Stage::Idle => (self.now + config.client_idle_ms, Reason::HeadTimeout),
+            Stage::Idle => (self.now + self.idle_ms(), Reason::HeadTimeout),
             Stage::Linger { until, .. } => (*until, Reason::ClientStalled),
             Stage::Busy(work) => match &work.phase {
                 Phase::Head(_) => (work.begun_at + config.head_ms, Reason::HeadTimeout),

@@ -167,6 +167,13 @@ impl Services {
         }
     }
 
+    /// Every service gets another balancer.
+    pub(crate) fn rebalance(&mut self, make: impl Fn(&str) -> Box<dyn Balancer>) {
+        for service in &mut self.all {
+            service.balancer = make(&service.name);
+        }
+    }
+
     /// As [`Services::get`], to change it.
     pub(crate) fn get_mut(&mut self, id: ServiceId) -> Option<&mut Service> {
         self.all.get_mut(id)

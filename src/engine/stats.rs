@@ -56,6 +56,11 @@ impl Stats {
         debug_assert!(self.balances());
     }
 
+    /// How many exchanges were cut because the proxy was stopped or its drain took too long.
+    pub fn stopped(&self) -> u64 {
+        self.cut.get(Reason::Stopped.word()).copied().unwrap_or(0)
+    }
+
     /// Whether the ledger balances: no request is unaccounted for.
     pub fn balances(&self) -> bool {
         let refused: u64 = self.refused.values().sum();

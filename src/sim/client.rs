@@ -113,6 +113,11 @@ impl Client {
             return false;
         }
         let Some(mut talk) = self.talk.take() else {
+            if book.draining {
+                // Nobody would let it in.
+                self.todo.clear();
+                return true;
+            }
             self.talk = Some(self.arrive(net, book));
             return true;
         };
@@ -405,6 +410,7 @@ impl Talk {
     /// The proxy has ended the connection, by FIN (`clean`) or RST.
     fn end(&mut self, now: Ms, clean: bool, book: &mut Book) {
         let idle_ms = book.plan.config.client_idle_ms;
+        let idle_ms = if book.draining { idle_ms.min(1_000) } else { idle_ms };
         if !clean && book.dies_for(&self.waiting) {
             self.ended = true;
             return;

@@ -81,7 +81,8 @@ impl Book {
     pub(super) fn settle_torn(&mut self) {
         for id in 0..self.lives.len() {
             let service = self.plan.requests[id].service.unwrap_or(0);
-            let whole = self.visits[self.lives[id].visit].seen.contains(&(id, Seen::Whole));
+            let visit = self.visits.get(self.lives[id].visit);
+            let whole = visit.is_some_and(|visit| visit.seen.contains(&(id, Seen::Whole)));
             if self.lives[id].torn && whole && self.killed[service] == 0 {
                 self.fail("17 a loser was written to", format!("r{id} was answered elsewhere"));
             }

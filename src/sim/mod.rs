@@ -38,7 +38,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Report, play};
 
 /// What every sweep must have seen: a simulator that no longer gets there proves nothing.
-const MUST_HAPPEN: [&str; 32] = [
+const MUST_HAPPEN: [&str; 33] = [
     "whole answers",
     "early answers",
     "interim answers",
@@ -47,6 +47,7 @@ const MUST_HAPPEN: [&str; 32] = [
     "broken off by the client",
     "closed as a request arrived",
     "deaths",
+    "drains",
     "misdeeds",
     "failed, spoiled",
     "repeated requests",

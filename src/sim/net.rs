@@ -72,6 +72,15 @@ impl Net for SimNet {
         Ok((self.stream(end), from))
     }
 
+    fn hold(&mut self, listener: u32) -> bool {
+        self.wires().listeners[listener as usize].held = true;
+        false
+    }
+
+    fn unlisten(&mut self, listener: u32) {
+        self.wires().unlisten(listener as usize);
+    }
+
     fn watch(&mut self, stream: &mut Stream, source: Source) -> io::Result<()> {
         self.wires().watch(stream.end, source);
         Ok(())

@@ -127,6 +127,8 @@ pub(super) struct Book {
     net: SimNet,
     pub(super) turn: u64,
     pub(super) stopped: bool,
+    /// The proxy drains: nobody new comes, and who is idle is soon sent away.
+    pub(super) draining: bool,
     pub(super) failure: Option<String>,
     pub(super) tally: BTreeMap<&'static str, u64>,
     pub(super) health: Vec<Health>,
@@ -150,6 +152,7 @@ impl Book {
             net,
             turn: 0,
             stopped: false,
+            draining: false,
             failure: None,
             tally: BTreeMap::new(),
             health: plan.posts.iter().map(|_| Health::default()).collect(),

@@ -100,6 +100,8 @@ pub(super) struct Port {
 pub(super) struct Listener {
     pub(super) queue: VecDeque<usize>,
     pub(super) ringing: bool,
+    /// Nobody new gets into the queue.
+    pub(super) held: bool,
 }
 
 /// Everything that lies between the proxy and its peers.
@@ -222,6 +224,15 @@ impl Wires {
         let at = End { wire, side: 1 };
         self.deed("proxy accepts", "proxy accepts", at, 0);
         Ok((at, self.wires[wire].client))
+    }
+
+    /// The listener is closed: who waits there is reset.
+    pub(super) fn unlisten(&mut self, listener: usize) {
+        self.note("proxy closes a listener", listener, 0);
+        self.listeners[listener].held = true;
+        for wire in std::mem::take(&mut self.listeners[listener].queue) {
+            self.close(End { wire, side: 1 }, true);
+        }
     }
 
     pub(super) fn connect(&mut self, to: &Address) -> io::Result<End> {

@@ -96,6 +96,8 @@ struct World {
     vain: u32,
     /// The next time that an endpoint is deleted or added.
     commuting: Ms,
+    /// When the proxy is told to drain, if it is: it must lose nothing.
+    draining: Option<Ms>,
     /// Something was commanded in this turn.
     commanded: bool,
 }
@@ -127,6 +129,7 @@ impl World {
             .map(|(n, todo)| Client::new(n, todo, Dice::new(seed, 200 + n as u64)))
             .collect();
         let mut dice = Dice::new(seed, 3);
+        let mut fate = Dice::new(seed, 4);
         let commuting = Ms(dice.between(1, 40) as u64);
         World {
             engine: Engine::new(setup, 1),
@@ -141,6 +144,7 @@ impl World {
             thorough: false,
             vain: 0,
             commuting,
+            draining: fate.chance(20).then(|| Ms(fate.between(1, 600) as u64)),
             commanded: false,
         }
     }
@@ -197,6 +201,14 @@ impl World {
     fn fate(&mut self) -> bool {
         if self.book.plan.poor && self.dice.chance(1) {
             self.net.wires().no_descriptors_until = self.now + self.dice.between(1, 300) as u64;
+        }
+        if self.draining.is_some_and(|at| at <= self.now) {
+            self.draining = None;
+            self.book.draining = true;
+            self.book.count("drains");
+            self.net.wires().note("drain", 0, 0);
+            self.command(Command::Drain { deadline_ms: 1 << 30, handed: Vec::new() });
+            return true;
         }
         if self.all_clients_done() {
             return self.closing_time();
@@ -317,6 +329,7 @@ impl World {
             let moves = self.book.plan.kind == Kind::Emptied && self.commuting > now;
             moments.extend(moves.then_some(self.commuting));
         }
+        moments.extend(self.draining.filter(|_| !done));
         match moments.into_iter().min() {
             Some(at) => self.now = at.max(now),
             None if done => return false,

@@ -244,13 +244,13 @@ fn b4_1_s5_a_black_hole() {
 }
 
 /// A listener whose queue is full: further SYNs are dropped.
-struct BlackHole {
-    addr: SocketAddr,
+pub(crate) struct BlackHole {
+    pub(crate) addr: SocketAddr,
     _held: Vec<socket2::Socket>,
 }
 
 impl BlackHole {
-    fn new() -> BlackHole {
+    pub(crate) fn new() -> BlackHole {
         let socket =
             || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let listener = socket();

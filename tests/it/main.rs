@@ -7,17 +7,21 @@
 
 mod article;
 mod cli;
+mod config;
 mod embed;
 mod exchange;
 mod forward;
 mod framing;
 mod harness;
+mod life;
 mod limits;
 mod losses;
 mod memory;
+mod names;
 mod pool;
 mod real;
 mod responses;
 mod routing;
 mod story;
+mod waiting;
 mod wire;

@@ -1,15 +1,18 @@
-//! Routes and endpoints as people write them: `serviceone/v1=localhost:9091,unix:/run/app`.
+//! Endpoints as people write them: `localhost:9091`, `unix:/run/app`. Routes are in `route`.
 //!
 //! Everything is checked here, where the text can still be named, so that nothing that makes no
 //! sense gets further. This file does not resolve names: it says which ones, and makes endpoints of
 //! the addresses it is given.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::endpoint::{Endpoint, MAX_WEIGHT, in_path, in_query};
+
+mod route;
+
+pub use route::RouteSpec;
 
 /// The longest path that fits into a Unix socket address, in bytes (`sun_path` less its NUL).
 const UNIX_PATH_BYTES: usize = 107;
@@ -70,41 +73,6 @@ impl FromStr for EndpointSpec {
             part: part.to_owned(),
             why,
         })
-    }
-}
-
-/// A service and its endpoints as text: `serviceone/v1=localhost:9091,localhost:9092`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteSpec {
-    /// `name/version`, or `*` for the catch-all.
-    pub service: String,
-    /// Its endpoints, at least one, no two alike.
-    pub endpoints: Vec<EndpointSpec>,
-}
-
-impl FromStr for RouteSpec {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<RouteSpec, SpecError> {
-        let wrong = |text: &str, why| SpecError::Route { text: text.to_owned(), why };
-        let Some((service, list)) = text.split_once('=') else {
-            return Err(wrong(text, "has no \"=\"; write service/version=host:port"));
-        };
-        check_service(service).map_err(|why| wrong(service, why))?;
-        let mut endpoints = Vec::new();
-        let mut seen = HashSet::new();
-        for item in list.split(',') {
-            if item.is_empty() {
-                return Err(wrong(text, "has an empty endpoint"));
-            }
-            let endpoint: EndpointSpec = item.parse()?;
-            if !seen.insert(endpoint.place.clone()) {
-                let (service, endpoint) = (service.to_owned(), item.to_owned());
-                return Err(SpecError::Duplicate { service, endpoint });
-            }
-            endpoints.push(endpoint);
-        }
-        Ok(RouteSpec { service: service.to_owned(), endpoints })
     }
 }
 
@@ -321,25 +289,6 @@ fn check_bytes(text: &str, legal: fn(u8) -> bool) -> Result<(), Wrong<'_>> {
     }
 }
 
-fn check_service(service: &str) -> Result<(), &'static str> {
-    if service == "*" {
-        return Ok(());
-    }
-    let two = service.split_once('/').filter(|(name, version)| {
-        !name.is_empty() && !version.is_empty() && !version.contains('/')
-    });
-    let Some((name, version)) = two else {
-        return Err("is not a service; write service/version, or * for everything");
-    };
-    if check_bytes(service, in_path).is_err() {
-        return Err("has a character that a path may not hold");
-    }
-    if [name, version].iter().any(|segment| matches!(*segment, "." | "..")) {
-        return Err("has a dot segment, which no request can name");
-    }
-    Ok(())
-}
-
 /// A number of digits only: no sign, no space, no overflow.
 fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -441,56 +390,6 @@ mod tests {
             let error = text.parse::<EndpointSpec>().expect_err(text).to_string();
             assert!(error.contains(line), "{text:?} gave: {error}");
             assert!(!error.contains('\n') && error.starts_with("endpoint \""), "{error}");
-        }
-    }
-
-    // B1.1, B1.2
-    #[test]
-    fn routes_are_read() {
-        for (text, service, count) in [
-            ("serviceone/v1=localhost:9091,localhost:9092", "serviceone/v1", 2),
-            ("*=localhost:80", "*", 1),
-            ("a:b%2F/v~1=h:1,h:2,http://h:1/a,http://h:1/a?q,unix:/p", "a:b%2F/v~1", 5),
-            ("s/1=http://h/?a=b", "s/1", 1),
-        ] {
-            let route: RouteSpec = text.parse().unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!((route.service.as_str(), route.endpoints.len()), (service, count));
-        }
-    }
-
-    // B1.5
-    #[test]
-    fn wrong_routes_are_refused() {
-        for (text, line) in [
-            ("", "route \"\" has no \"=\""),
-            ("s/1", "route \"s/1\" has no \"=\"; write service/version=host:port"),
-            ("=h:1", "route \"\" is not a service"),
-            ("s=h:1", "route \"s\" is not a service"),
-            ("s/=h:1", "is not a service"),
-            ("/1=h:1", "is not a service"),
-            ("/s/1=h:1", "route \"/s/1\" is not a service"),
-            ("s/1/=h:1", "is not a service"),
-            ("s/1/x=h:1", "is not a service"),
-            ("s//1=h:1", "is not a service"),
-            ("**=h:1", "is not a service"),
-            ("s/ 1=h:1", "has a character that a path may not hold"),
-            ("s?/1=h:1", "has a character that a path may not hold"),
-            ("s/\n=h:1", "has a character that a path may not hold"),
-            ("../1=h:1", "has a dot segment"),
-            ("s/.=h:1", "has a dot segment"),
-            ("s/1=", "route \"s/1=\" has an empty endpoint"),
-            ("s/1=h:1,", "has an empty endpoint"),
-            ("s/1=h:1,,h:2", "has an empty endpoint"),
-            ("s/1=h:1,h:x", "endpoint \"h:x\": \"x\" is not a port"),
-            ("s/1=h:1,h:1", "route \"s/1\" has the endpoint \"h:1\" twice"),
-            ("s/1=h:1,H:1;weight=2", "has the endpoint \"H:1;weight=2\" twice"),
-            ("s/1=h:80,http://h/", "has the endpoint \"http://h/\" twice"),
-            ("s/1=[::1]:1,[0::1]:1", "twice"),
-            ("s/1=unix:/p,unix:/p", "twice"),
-        ] {
-            let error = text.parse::<RouteSpec>().expect_err(text).to_string();
-            assert!(error.contains(line), "{text:?} gave: {error}");
-            assert!(!error.contains('\n'), "{error}");
         }
     }
 }
