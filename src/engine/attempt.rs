@@ -250,8 +250,6 @@ impl<N: Net> Engine<N> {
             Lost::InsideAnswer => Reason::Incomplete,
         };
         work.req.rewind();
-        // What framing has not judged is of an answer that will not go on.
-        work.resp.truncate();
         if sent >= exchange.head_len {
             work.repeats += 1;
             if work.repeats > MAX_REPEATS || !self.desk.spend_repeat(&work.trip) {

@@ -14,7 +14,7 @@
 //! - `SIM_FROM=300 SIM_COUNT=20000 cargo test --release sim::many -- --ignored --nocapture` plays
 //!   as many as you like (100 000 from 0, if nothing is said).
 //!
-//! What is modelled, what is judged and what is not: `docs/simulation.md`.
+//! What is modelled, what each oracle judges and what is left out: `docs/simulation.md`.
 
 mod answer;
 mod backend;
