@@ -35,7 +35,8 @@ const LAST_SCOUT_MS: u64 = 250;
 /// The requests of one service that wait.
 #[derive(Debug, Default)]
 pub(super) struct Room {
-    queue: VecDeque<Key>,
+    /// In the order of their tickets.
+    queue: VecDeque<(u64, Key)>,
     /// One that was called has come back unserved: nobody is called before this.
     closed_until: Ms,
     scout_at: Ms,
@@ -78,12 +79,15 @@ impl<N: Net> Engine<N> {
             room.scout_at = self.now + FIRST_SCOUT_MS;
         }
         if work.called {
-            // It was the first in the queue, and still is.
-            room.queue.push_front(key);
+            // It was called, in vain, and keeps its place. Others may have been called as well.
+            let behind = |&(ticket, _): &(u64, Key)| ticket > work.ticket;
+            let place = room.queue.iter().position(behind).unwrap_or(room.queue.len());
+            room.queue.insert(place, (work.ticket, key));
             room.closed_until = room.scout_at;
         } else if room.queue.len() < config.wait_requests {
-            room.queue.push_back(key);
             self.stats.waited += 1;
+            work.ticket = self.stats.waited;
+            room.queue.push_back((work.ticket, key));
         } else {
             return self.turn_away(key, work, exchange, reason);
         }
@@ -96,7 +100,7 @@ impl<N: Net> Engine<N> {
     /// would stand in it, ahead of others.
     pub(super) fn leave_room(&mut self, key: Key, service: Option<ServiceId>) {
         let Some(room) = service.and_then(|service| self.rooms.get_mut(&service)) else { return };
-        if let Some(place) = room.queue.iter().position(|&waits| waits == key) {
+        if let Some(place) = room.queue.iter().position(|&(_, waits)| waits == key) {
             room.queue.remove(place);
         }
     }
@@ -143,7 +147,7 @@ impl<N: Net> Engine<N> {
     /// Serves the one at the front. Gives `false` if it cannot be served, or there is none.
     fn serve_front(&mut self, net: &mut N, service: ServiceId) -> bool {
         let Some(room) = self.rooms.get_mut(&service) else { return false };
-        let Some(&key) = room.queue.front() else { return false };
+        let Some(&(_, key)) = room.queue.front() else { return false };
         let waits = |work: &Work| matches!(work.phase, Phase::Waiting(_));
         let client = self.clients.get_mut(key);
         let work = client.and_then(|client| match &mut client.stage {
@@ -200,6 +204,6 @@ impl<N: Net> Engine<N> {
 impl Room {
     /// Who waits, in order, for the simulator.
     pub(super) fn queue(&self) -> impl Iterator<Item = &Key> {
-        self.queue.iter()
+        self.queue.iter().map(|(_, key)| key)
     }
 }

@@ -91,7 +91,10 @@ pub(super) fn settings(dice: &mut Dice, kind: Kind, crowded: bool) -> Config {
             (config.slow_start, config.max_inflight, config.wait_requests) = (false, 0, 1_024);
         }
         Kind::Lone | Kind::Emptied => config.wait_ms = dice.pick(&[300, 1_000, 1_000, 5_000]),
-        Kind::Resume => config.wait_requests = 1_024,
+        Kind::Resume => {
+            config.wait_requests = 1_024;
+            config.eject_failures = dice.pick(&[0, 0, 3]);
+        }
         Kind::Budget => {
             config.retry_percent = dice.pick(&[0, 20, 20]);
             config.retry_per_second = dice.pick(&[0, 0, 1, 10]);
@@ -159,8 +162,8 @@ fn suit(nature: &mut Nature, kind: Kind, n: usize, config: &Config, dice: &mut D
             // The first one is an anchor, mostly.
             if n > 0 || dice.chance(15) {
                 (nature.misdeed, nature.cuts) = (dice.pick(&[30, 60, 90]), true);
-                nature.lies = dice.pick(&[0, 0, 30, 100]);
             }
+            nature.lies = dice.pick(&[0, 0, 30, 100]);
         }
         Kind::Budget => nature.misdeed = if n == 0 { 0 } else { 60 },
     }

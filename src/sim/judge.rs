@@ -250,7 +250,8 @@ impl Watch {
             for &(client, nth) in &here {
                 let at = book.now;
                 let old = self.places.get(&client).filter(|place| place.nth == nth);
-                let place = Place { joined: old.map_or(at, |place| place.joined), seen: at, nth };
+                let joined = old.map_or(at, |place| place.joined);
+                let place = Place { joined, seen: at, nth };
                 let joined = place.joined;
                 fresh = old.is_none();
                 self.places.insert(client, place);
@@ -268,6 +269,11 @@ impl Watch {
         for (service, before) in &self.rooms {
             let empty = Vec::new();
             let after = now.get(service).unwrap_or(&empty);
+            let stay: Vec<_> = before.iter().filter(|who| after.contains(who)).collect();
+            let still: Vec<_> = after.iter().filter(|who| before.contains(who)).collect();
+            if stay != still {
+                book.fail("16 the queue has another order", format!("{before:?}, {after:?}"));
+            }
             for (n, &(left, nth)) in before.iter().enumerate() {
                 let ahead = |who: &(IpAddr, usize)| after.contains(who);
                 if !after.contains(&(left, nth)) && before[..n].iter().any(ahead) {
@@ -302,7 +308,7 @@ impl Watch {
                 continue;
             }
             shadow.failures += 1;
-            if shadow.failures >= config.eject_failures {
+            if config.eject_failures > 0 && shadow.failures >= config.eject_failures {
                 let full = (config.eject_ms << shadow.ejections.min(20)).min(config.eject_max_ms);
                 shadow.aside_until = book.now + full * 120 / 100;
                 (shadow.failures, shadow.ejections, shadow.aside) = (0, shadow.ejections + 1, true);

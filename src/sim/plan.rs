@@ -141,6 +141,7 @@ fn request(
     let method = dice.pick(&[
         "GET", "GET", "GET", "GET", "HEAD", "PUT", "PUT", "DELETE", "POST", "POST", "BREW",
     ]);
+    let method = if kind == Kind::Resume && dice.chance(60) { "GET" } else { method };
     let with_body = matches!(method, "PUT" | "POST") || dice.chance(3);
     let mut length = || match dice.below(10) {
         0 | 1 => 0,
