@@ -145,6 +145,10 @@ pub(super) fn posts(dice: &mut Dice, kind: Kind, config: &Config, services: usiz
 
 /// Makes backend number `n` fit for a world that is about one thing.
 fn suit(nature: &mut Nature, kind: Kind, n: usize, config: &Config, dice: &mut Dice) {
+    if kind == Kind::Hang {
+        // What is measured is the proxy.
+        nature.think_ms = 0;
+    }
     match kind {
         Kind::Mixed | Kind::Emptied => {}
         Kind::Hang if n == 0 => nature.door = Door::Hangs,

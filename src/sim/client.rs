@@ -431,7 +431,10 @@ impl Talk {
             }
             self.ended = true;
         }
-        let idle = now.since(self.last_sent) >= idle_ms;
+        // A drain may meet the next request on its way.
+        let crossed = book.draining && now.since(self.last_sent) < 20;
+        let raced = crossed && clean && !self.incoming.has_leftover();
+        let idle = raced || now.since(self.last_sent) >= idle_ms;
         let silent = self.silent && self.waiting.len() <= 1;
         if self.ended || silent || self.fin_sent && self.waiting.is_empty() || book.stopped {
             return;

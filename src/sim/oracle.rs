@@ -257,7 +257,7 @@ impl Book {
             self.count("failed, all full")
         } else if config.wait_ms < 2_000 && matches!(seen, Seen::Own(502..=504)) {
             self.count("failed, short patience")
-        } else if config.wait_requests < 3 && matches!(seen, Seen::Own(502..=504)) {
+        } else if config.wait_requests < 3 && matches!(seen, Seen::Own(502..=504) | Seen::Cut) {
             self.count("failed, no place to wait")
         } else if life.started > MAX_REPEATS || self.retries >= 10 * config.retry_per_second {
             self.count("failed, no more repeats")
