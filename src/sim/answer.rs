@@ -111,7 +111,9 @@ pub(super) fn compose_lie(request: &Request, from: usize, dice: &mut Dice) -> An
         let head = format!("HTTP/1.1 200 OK\r\nETag: {tag}\r\nContent-Length: {len}\r\n\r\n");
         put_together(&head, body, false)
     };
-    match dice.below(8) {
+    match dice.below(9) {
+        // As long as it should be, and one byte off.
+        8 if from > 0 => part(&tag, from - 1, total, &old[from - 1..total - 1]),
         0 => part("\"other\"", from, total, &new[from..]),
         1 => part(&format!("W/{tag}"), from, total, &new[from..]),
         2 => part(&tag, 0, total, &old),
