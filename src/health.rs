@@ -266,15 +266,18 @@ impl Budget {
 
     /// Takes the right to repeat one request, if there is one.
     pub(crate) fn spend(&mut self, per_second: u64, now: Ms) -> bool {
+        let has_one = self.has_one(per_second, now);
+        self.milli -= if has_one { 1000 } else { 0 };
+        has_one
+    }
+
+    /// Whether one request may be repeated.
+    pub(crate) fn has_one(&mut self, per_second: u64, now: Ms) -> bool {
         // The first seconds' worth is there from the start.
         let passed_ms = self.filled_at.map_or(BUDGET_MS, |at| now.since(at)).min(BUDGET_MS);
         self.filled_at = Some(now);
         self.milli += passed_ms * per_second;
-        if self.milli < 1000 {
-            return false;
-        }
-        self.milli -= 1000;
-        true
+        self.milli >= 1000
     }
 }
 

@@ -22,7 +22,7 @@ use super::services::Chosen;
 use super::timers::Due;
 
 /// How often one request may be written again: who kills one endpoint after the other is stopped.
-const MAX_REPEATS: u8 = 5;
+pub(super) const MAX_REPEATS: u8 = 5;
 
 /// Why a connection could not be asked for.
 pub(super) enum NoConnection {

@@ -88,6 +88,8 @@ pub(crate) struct Work {
     pub(crate) wait_until: Option<Ms>,
     /// Whether it was called from the waiting room.
     pub(crate) called: bool,
+    /// Its place in the order of those who wait.
+    pub(crate) ticket: u64,
     /// How often it was offered again after it had been written.
     pub(crate) repeats: u8,
     pub(crate) trip: Trip,
@@ -122,6 +124,7 @@ impl Work {
             hedged: false,
             wait_until: None,
             called: false,
+            ticket: 0,
             repeats: 0,
             trip: Trip::default(),
             begun: false,

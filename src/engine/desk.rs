@@ -377,6 +377,13 @@ impl Desk {
         }
     }
 
+    /// Whether a request of this service could be written a second time now.
+    pub(crate) fn may_repeat(&mut self, trip: &Trip) -> bool {
+        let per_second = self.config.retry_per_second;
+        let service = trip.service.and_then(|id| self.services.get_mut(id));
+        service.is_some_and(|service| service.budget.has_one(per_second, self.now))
+    }
+
     /// Takes the right to write a request of this service a second time (`B4.7`).
     pub(crate) fn spend_repeat(&mut self, trip: &Trip) -> bool {
         let per_second = self.config.retry_per_second;

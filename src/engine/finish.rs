@@ -6,7 +6,7 @@
 use crate::endpoint::Failure;
 use crate::exchange::{Exchange, Lost};
 use crate::h1::answer::Answer;
-use crate::keys::{Key, Source};
+use crate::keys::Key;
 use crate::net::{Net, Ready};
 use crate::summary::{Outcome, Reason, Summary};
 use crate::time::Ms;
@@ -130,6 +130,9 @@ impl<N: Net> Engine<N> {
     /// The client is gone: its upstream exchange ends at once, and is not held against the
     /// endpoint (`B8.5`).
     pub(super) fn abandon(&mut self, key: Key, mut work: Box<Work>, outcome: Outcome) -> After {
+        if matches!(work.phase, Phase::Waiting(_)) {
+            self.leave_room(key, work.trip.service);
+        }
         self.detach(&mut work);
         self.settle_account(key, &work, outcome);
         self.give_back(work);
@@ -233,17 +236,16 @@ impl<N: Net> Engine<N> {
         let Some(client) = self.clients.get_mut(key) else { return };
         let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
             // It has sent a request, and waits for memory to have it read: that is our fault.
-            Stage::Idle if client.starved => {
-                let at = self.now + self.desk.config.client_idle_ms;
-                self.timers.set(&mut client.due, Source::Client(key), at);
-                After::Wait(Stage::Idle)
-            }
+            Stage::Idle if client.starved => After::Wait(Stage::Idle),
             Stage::Idle => return self.idle_due(net, key),
             Stage::Linger { .. } => After::Close,
             Stage::Busy(work) => self.work_due(net, key, work),
         };
-        if self.apply(net, key, after) == Applied::GoesOn {
-            self.pump(net, key);
+        match self.apply(net, key, after) {
+            Applied::GoesOn => self.pump(net, key),
+            // It waits for something else from now on, and has a deadline for that.
+            Applied::Waits => self.settle(net, key),
+            Applied::Gone => {}
         }
     }
 
@@ -305,6 +307,9 @@ impl<N: Net> Engine<N> {
         let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
             Stage::Idle | Stage::Linger { .. } => After::Close,
             Stage::Busy(mut work) => {
+                if matches!(work.phase, Phase::Waiting(_)) {
+                    self.leave_room(key, work.trip.service);
+                }
                 self.detach(&mut work);
                 self.settle_account(key, &work, Outcome::Cut(Reason::Stopped));
                 self.give_back(work);

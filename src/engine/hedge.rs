@@ -12,6 +12,7 @@ use crate::summary::Reason;
 use crate::time::Ms;
 
 use super::Engine;
+use super::attempt::NoConnection;
 use super::client::{Hedge, UpState, Work};
 use super::services::{Chosen, Depth};
 
@@ -39,6 +40,33 @@ impl<N: Net> Engine<N> {
         exchange: &mut Exchange,
     ) -> Result<(), Reason> {
         work.hedged = true;
+        while let Some(peer) = self.choose_hedge(work) {
+            self.stats.hedges += 1;
+            if let Some(link) = self.take_pooled(net, key, exchange, peer) {
+                self.desk.peers.begin(peer);
+                work.hedge = Some(Hedge { link, peer });
+                self.desk.failed(&mut work.trip, Failure::Timeout);
+                return self.swap_to_hedge(work, exchange);
+            }
+            match self.connect(net, key, peer) {
+                Ok(link) => {
+                    self.desk.peers.begin(peer);
+                    work.hedge = Some(Hedge { link, peer });
+                    if let Some(upstream) = self.upstreams.get_mut(link) {
+                        // Only an event may say that it stands: nothing is written to find out.
+                        upstream.ready = Ready::NONE;
+                    }
+                    return Ok(());
+                }
+                Err(NoConnection::Endpoint(failure)) => self.hedge_failed(work, peer, failure),
+                Err(NoConnection::Ours) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// An endpoint that stands well, beside the one that does not answer.
+    fn choose_hedge(&mut self, work: &mut Work) -> Option<Key> {
         let first = work.trip.peer;
         work.trip.tried.extend(first);
         let chosen = self.desk.choose(&mut work.trip, Depth::Sound);
@@ -46,42 +74,38 @@ impl<N: Net> Engine<N> {
             work.trip.tried.pop();
         }
         work.trip.peer = first;
-        let Chosen::Peer(peer) = chosen else { return Ok(()) };
-        self.stats.hedges += 1;
-        let pooled = self.take_pooled(net, key, exchange, peer);
-        let from_pool = pooled.is_some();
-        let link = pooled.or_else(|| self.connect(net, key, peer).ok());
-        let Some(link) = link else { return Ok(()) };
-        self.desk.peers.begin(peer);
-        work.hedge = Some(Hedge { link, peer });
-        if from_pool {
-            return self.swap_to_hedge(work, exchange);
+        match chosen {
+            Chosen::Peer(peer) => Some(peer),
+            Chosen::Later | Chosen::Nobody => None,
         }
-        if let Some(upstream) = self.upstreams.get_mut(link) {
-            // Only an event may say that it stands: nothing is written to find out.
-            upstream.ready = Ready::NONE;
-        }
-        Ok(())
     }
 
-    /// Looks at a race: it is over when one of the two stands.
+    fn hedge_failed(&mut self, work: &mut Work, peer: Key, failure: Failure) {
+        let first = work.trip.peer.replace(peer);
+        self.desk.failed(&mut work.trip, failure);
+        work.trip.peer = first;
+    }
+
+    /// Looks at a race: it is over when one of the two stands. If the second has failed, a third
+    /// takes its place.
     pub(super) fn mind_hedge(
         &mut self,
+        net: &mut N,
+        key: Key,
         work: &mut Work,
         exchange: &mut Exchange,
     ) -> Result<(), Reason> {
         let Some(hedge) = work.hedge else { return Ok(()) };
-        let upstream = self.upstreams.get(hedge.link).filter(|_| self.is_connecting(work));
-        let Some(upstream) = upstream else {
+        if !self.is_connecting(work) {
             self.drop_hedge(work);
             return Ok(());
-        };
-        if upstream.ready.has(Ready::END) || upstream.ready.has(Ready::GONE) {
+        }
+        let ready = self.upstreams.get(hedge.link).map_or(Ready::GONE, |upstream| upstream.ready);
+        if ready.has(Ready::END) || ready.has(Ready::GONE) {
             self.drop_hedge(work);
-            let first = work.trip.peer.replace(hedge.peer);
-            self.desk.failed(&mut work.trip, Failure::Refused);
-            work.trip.peer = first;
-        } else if upstream.ready.has(Ready::WRITE) {
+            self.hedge_failed(work, hedge.peer, Failure::Refused);
+            return self.start_hedge(net, key, work, exchange);
+        } else if ready.has(Ready::WRITE) {
             self.desk.failed(&mut work.trip, Failure::Timeout);
             return self.swap_to_hedge(work, exchange);
         }
@@ -103,6 +127,8 @@ impl<N: Net> Engine<N> {
         work.trip.peer = Some(hedge.peer);
         work.attempts += 1;
         work.attempt_at = self.now;
+        // If it only connects as well, it may be joined in its turn.
+        work.hedged = false;
         self.readdress(work, exchange)
     }
 

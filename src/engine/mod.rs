@@ -343,3 +343,6 @@ impl<N: Net> Engine<N> {
         }
     }
 }
+
+#[cfg(test)]
+mod glance;

@@ -218,6 +218,12 @@ impl Peers {
         self.idle
     }
 
+    /// Every endpoint, for the simulator.
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Peer> {
+        self.slab.iter().map(|(_, peer)| peer)
+    }
+
     /// How many connections exchanges hold, for the simulator.
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {

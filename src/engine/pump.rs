@@ -115,7 +115,7 @@ impl<N: Net> Engine<N> {
     }
 
     /// After serving: events are reported from now on, and the deadline is set.
-    fn settle(&mut self, net: &mut N, key: Key) {
+    pub(super) fn settle(&mut self, net: &mut N, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if !client.watched {
             client.watched = true;
@@ -289,7 +289,7 @@ impl<N: Net> Engine<N> {
     ) -> After {
         match self.readdress(&mut work, &mut exchange) {
             Ok(()) => self.engage(net, key, work, exchange),
-            Err(reason) => self.refuse(key, work, reason, Some(exchange)),
+            Err(reason) => self.turn_away(key, work, exchange, reason),
         }
     }
 
@@ -313,7 +313,7 @@ impl<N: Net> Engine<N> {
         mut exchange: Exchange,
         budget: &mut usize,
     ) -> After {
-        if let Err(reason) = self.mind_hedge(&mut work, &mut exchange) {
+        if let Err(reason) = self.mind_hedge(net, key, &mut work, &mut exchange) {
             return self.give_in(net, key, work, exchange, reason);
         }
         let step = self.relay(net, key, &mut work, &mut exchange, budget);

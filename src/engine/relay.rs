@@ -23,6 +23,7 @@ use crate::net::{Net, Ready};
 use crate::time::Ms;
 
 use super::Engine;
+use super::attempt::MAX_REPEATS;
 use super::client::{Client, UpState, Upstream, Work};
 use super::desk::Desk;
 use super::pump::Step;
@@ -440,6 +441,8 @@ impl<N: Net> Lanes<'_, N> {
         if self.desk.config.retry_status.contains(&facts.status)
             && exchange.repeatable
             && !exchange.committed
+            && self.work.repeats < MAX_REPEATS
+            && self.desk.may_repeat(&self.work.trip)
             && self.desk.has_another(&mut self.work.trip)
         {
             return Err(Step::Lost(Lost::Status));

@@ -35,7 +35,8 @@ const LAST_SCOUT_MS: u64 = 250;
 /// The requests of one service that wait.
 #[derive(Debug, Default)]
 pub(super) struct Room {
-    queue: VecDeque<Key>,
+    /// In the order of their tickets.
+    queue: VecDeque<(u64, Key)>,
     /// One that was called has come back unserved: nobody is called before this.
     closed_until: Ms,
     scout_at: Ms,
@@ -64,10 +65,10 @@ impl<N: Net> Engine<N> {
         let config = &self.desk.config;
         let until = *work.wait_until.get_or_insert(self.now + config.wait_ms);
         let Some(service) = work.trip.service else {
-            return self.refuse(key, work, reason, Some(exchange));
+            return self.turn_away(key, work, exchange, reason);
         };
         if config.wait_requests == 0 {
-            return self.refuse(key, work, reason, Some(exchange));
+            return self.turn_away(key, work, exchange, reason);
         }
         if until <= self.now {
             return self.give_up_waiting(key, work, exchange);
@@ -78,26 +79,51 @@ impl<N: Net> Engine<N> {
             room.scout_at = self.now + FIRST_SCOUT_MS;
         }
         if work.called {
-            // It was the first in the queue, and still is.
-            room.queue.push_front(key);
+            // It was called, in vain, and keeps its place. Others may have been called as well.
+            let behind = |&(ticket, _): &(u64, Key)| ticket > work.ticket;
+            let place = room.queue.iter().position(behind).unwrap_or(room.queue.len());
+            room.queue.insert(place, (work.ticket, key));
             room.closed_until = room.scout_at;
         } else if room.queue.len() < config.wait_requests {
-            room.queue.push_back(key);
             self.stats.waited += 1;
+            work.ticket = self.stats.waited;
+            room.queue.push_back((work.ticket, key));
         } else {
-            return self.refuse(key, work, reason, Some(exchange));
+            return self.turn_away(key, work, exchange, reason);
         }
         work.called = false;
         work.phase = Phase::Waiting(exchange);
         After::Wait(Stage::Busy(work))
     }
 
+    /// `key` waits no longer. Its place must not wait for it: the next request of the same client
+    /// would stand in it, ahead of others.
+    pub(super) fn leave_room(&mut self, key: Key, service: Option<ServiceId>) {
+        let Some(room) = service.and_then(|service| self.rooms.get_mut(&service)) else { return };
+        if let Some(place) = room.queue.iter().position(|&(_, waits)| waits == key) {
+            room.queue.remove(place);
+        }
+    }
+
     /// The client's patience has ended.
     pub(super) fn give_up_waiting(&mut self, key: Key, work: Box<Work>, from: Exchange) -> After {
-        if from.answering() {
-            return self.cut_here(key, work, &from, Reason::Incomplete);
+        self.leave_room(key, work.trip.service);
+        self.turn_away(key, work, from, Reason::NoEndpoint)
+    }
+
+    /// Nobody takes a request, for this reason: the client is told, unless it has the beginning of
+    /// an answer, which must not look whole.
+    pub(super) fn turn_away(
+        &mut self,
+        key: Key,
+        work: Box<Work>,
+        exchange: Exchange,
+        reason: Reason,
+    ) -> After {
+        if exchange.answering() {
+            return self.cut_here(key, work, &exchange, Reason::Incomplete);
         }
-        self.refuse(key, work, Reason::NoEndpoint, Some(from))
+        self.refuse(key, work, reason, Some(exchange))
     }
 
     /// A scout may be due. That it is will be seen when the rooms are served.
@@ -121,7 +147,7 @@ impl<N: Net> Engine<N> {
     /// Serves the one at the front. Gives `false` if it cannot be served, or there is none.
     fn serve_front(&mut self, net: &mut N, service: ServiceId) -> bool {
         let Some(room) = self.rooms.get_mut(&service) else { return false };
-        let Some(&key) = room.queue.front() else { return false };
+        let Some(&(_, key)) = room.queue.front() else { return false };
         let waits = |work: &Work| matches!(work.phase, Phase::Waiting(_));
         let client = self.clients.get_mut(key);
         let work = client.and_then(|client| match &mut client.stage {
@@ -171,5 +197,13 @@ impl<N: Net> Engine<N> {
     /// How many requests wait.
     pub(super) fn waiting(&self) -> usize {
         self.rooms.values().map(|room| room.queue.len()).sum()
+    }
+}
+
+#[cfg(test)]
+impl Room {
+    /// Who waits, in order, for the simulator.
+    pub(super) fn queue(&self) -> impl Iterator<Item = &Key> {
+        self.queue.iter().map(|(_, key)| key)
     }
 }

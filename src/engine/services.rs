@@ -204,17 +204,23 @@ impl Services {
             }
         }
         let untried = || (0..view.keys.len()).filter_map(|i| Some((i, view.standing(i)?)));
-        if untried().any(|(_, standing)| matches!(standing, Standing::Unproven | Standing::Full)) {
+        // One with its hands full is worth waiting for, but not for ever: a scout goes on to those
+        // who were set aside.
+        let busy = |standing| matches!(standing, Standing::Unproven | Standing::Full);
+        let any_busy = untried().any(|(_, standing)| busy(standing));
+        if any_busy && asked.depth != Depth::Unproven {
             return Chosen::Later;
         }
         let failed_at = |index: usize| {
             let peer = view.keys.get(index).and_then(|key| peers.get(*key));
             peer.map_or(Ms::ZERO, |peer| peer.health.failed_at())
         };
-        let longest_ago = untried().map(|(index, _)| index).min_by_key(|&index| failed_at(index));
+        let aside = untried().filter(|&(_, standing)| !busy(standing)).map(|(index, _)| index);
+        let longest_ago = aside.min_by_key(|&index| failed_at(index));
         match longest_ago.and_then(|index| view.keys.get(index)) {
             Some(&key) if asked.depth != Depth::Sound => Chosen::Peer(key),
             Some(_) => Chosen::Later,
+            None if any_busy => Chosen::Later,
             None => Chosen::Nobody,
         }
     }

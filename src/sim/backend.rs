@@ -6,84 +6,17 @@
 
 use std::io::ErrorKind;
 
-use super::answer::{Answer, compose, garbage};
+use super::answer::{Answer, compose, compose_lie, compose_rest, etag, garbage, shed};
 use super::check::{wrong_request_body, wrong_request_head};
 use super::dice::Dice;
 use super::message::{Framing, Head, Incoming};
+use super::nature::{Misdeed, Nature, misdeed};
 use super::net::{SimNet, Stream};
 use super::oracle::Book;
+use super::plan::Request;
 use super::wires::Door;
 use crate::net::Net;
 use crate::time::Ms;
-
-/// How a backend tends to behave; numbers are percentages.
-#[derive(Clone, Debug)]
-pub(super) struct Nature {
-    /// Closes idle connections. Lawful at any time, even just as a request arrives.
-    pub(super) closes_idle: usize,
-    /// Says `Connection: close` with an answer and means it.
-    pub(super) closes_after: usize,
-    /// Answers before the request is whole.
-    pub(super) early: usize,
-    /// Sends a 1xx first.
-    pub(super) interim: usize,
-    pub(super) think_ms: usize,
-    /// Breaks an exchange.
-    pub(super) misdeed: usize,
-    /// Dies and comes back.
-    pub(super) mortal: bool,
-    pub(super) door: Door,
-}
-
-impl Nature {
-    /// Never breaks an exchange, never refuses.
-    pub(super) fn steady(dice: &mut Dice) -> Nature {
-        Nature {
-            closes_idle: dice.pick(&[0, 0, 5, 30]),
-            closes_after: dice.pick(&[0, 5, 50]),
-            early: dice.pick(&[0, 0, 10]),
-            interim: dice.pick(&[0, 0, 15]),
-            think_ms: dice.pick(&[0, 0, 20, 200]),
-            misdeed: 0,
-            mortal: false,
-            door: Door::Open,
-        }
-    }
-
-    /// One kind of trouble, or two.
-    pub(super) fn wild(dice: &mut Dice) -> Nature {
-        let mut nature = Nature::steady(dice);
-        match dice.below(4) {
-            0 | 1 => nature.misdeed = dice.pick(&[10, 30, 60]),
-            2 => (nature.misdeed, nature.mortal) = (dice.pick(&[0, 10]), true),
-            _ => nature.door = shut(dice),
-        }
-        nature
-    }
-}
-
-/// A way not to be reached.
-fn shut(dice: &mut Dice) -> Door {
-    dice.pick(&[
-        Door::Shut(ErrorKind::ConnectionRefused),
-        Door::ShutLater(ErrorKind::ConnectionRefused),
-        Door::ShutLater(ErrorKind::ConnectionRefused),
-        Door::Shut(ErrorKind::NetworkUnreachable),
-        Door::ShutLater(ErrorKind::HostUnreachable),
-        Door::Hangs,
-    ])
-}
-
-/// What is to go wrong with one exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Misdeed {
-    ResetUnanswered,
-    CloseUnanswered,
-    Garbage,
-    Hang,
-    /// So much of the answer, then RST or FIN.
-    CutAfter(usize, bool),
-}
 
 /// A request that is being served.
 #[derive(Debug)]
@@ -188,11 +121,13 @@ impl Backend {
         }
         self.down = !self.down;
         book.health[self.number].down = self.down;
-        self.turning = Some(now + self.dice.between(20, 1_000) as u64);
+        let [least, most] = self.nature.outage_ms;
+        self.turning = Some(now + self.dice.between(least, most) as u64);
         if self.down {
             self.die(net, book);
         } else {
             book.bad(self.number);
+            book.count("returns");
             net.wires().set_door(self.port, Door::Open);
             net.wires().note("backend is back", self.number, 0);
         }
@@ -269,6 +204,9 @@ impl Backend {
                 if conn.now_serving.as_ref().is_some_and(|exchange| exchange.whole) {
                     book.count("proxy left a backend");
                 }
+                if conn.now_serving.is_none() {
+                    conn.incoming.half_a_head().into_iter().for_each(|half| book.torn(&half));
+                }
                 Next::Gone(false)
             }
             Ok(_) if conn.draining => Next::Moved,
@@ -330,14 +268,24 @@ impl Backend {
         if let Some(wrong) = wrong_request_head(&request, head, &self.base) {
             book.fail("1 a wrong request head", format!("r{id}: {wrong} in {head:?}"));
         }
-        book.started(id);
+        book.started(self.number, id);
         let framing = head.framing().ok().flatten().unwrap_or(Framing::Length(0));
         let dice = &mut self.dice;
         let early = request.body_len > 0 && dice.chance(self.nature.early);
         let closes = dice.chance(self.nature.closes_after);
         let interim = !early && dice.chance(self.nature.interim);
-        let answer = compose(&request, closes, interim, dice);
-        let misdeed = dice.chance(self.nature.misdeed).then(|| misdeed(dice, &answer));
+        let busy = head.get("range").is_none() && self.dice.chance(self.nature.sheds);
+        let answer = match head.get("range") {
+            Some(range) => self.compose_rest(&request, range, head, book),
+            None if busy => {
+                book.shed(id);
+                shed(&request)
+            }
+            None => compose(&request, closes, interim, &mut self.dice),
+        };
+        let (nature, dice) = (&self.nature, &mut self.dice);
+        let misdeed =
+            (!busy && dice.chance(nature.misdeed)).then(|| misdeed(nature, dice, &answer));
         let think = if dice.chance(50) { dice.between(0, self.nature.think_ms) } else { 0 };
         let not_before = now + think as u64;
         let conn = &mut self.conns[n];
@@ -346,6 +294,30 @@ impl Backend {
         conn.now_serving =
             Some(Exchange { id, whole: false, answer, at: 0, not_before, early, misdeed });
         self.confess(n, book);
+    }
+
+    /// The proxy wants the rest of an answer that broke off.
+    fn compose_rest(
+        &mut self,
+        request: &Request,
+        range: &str,
+        head: &Head,
+        b: &mut Book,
+    ) -> Answer {
+        let from = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-'));
+        let from = from.and_then(|from| from.parse().ok()).unwrap_or(usize::MAX);
+        let right = head.get("if-range") == Some(&etag(request)) && from < request.answer_len;
+        if !right || !b.was_cut(request.id) {
+            b.fail("13 a rest that nobody needs", format!("r{}: {head:?}", request.id));
+            return garbage(&mut self.dice);
+        }
+        b.count("rests asked for");
+        if self.dice.chance(self.nature.lies) {
+            b.count("wrong rests");
+            b.spoiled(self.number, request.id);
+            return compose_lie(request, from, &mut self.dice);
+        }
+        compose_rest(request, from, &mut self.dice)
     }
 
     /// Says in the book what is going to happen to an exchange, before it happens.
@@ -357,6 +329,9 @@ impl Backend {
             Misdeed::ResetUnanswered | Misdeed::CloseUnanswered => {
                 book.killed(self.number);
                 book.count("died unanswered");
+            }
+            Misdeed::CutAfter(cut, false) if cut >= exchange.answer.heads => {
+                book.cut_in_body(self.number, exchange.id);
             }
             Misdeed::Hang | Misdeed::CutAfter(..) => book.spoiled(self.number, exchange.id),
             Misdeed::Garbage => {
@@ -423,19 +398,5 @@ impl Backend {
             return Next::Idle;
         }
         Next::Moved
-    }
-}
-
-fn misdeed(dice: &mut Dice, answer: &Answer) -> Misdeed {
-    match dice.below(8) {
-        0 | 1 => Misdeed::ResetUnanswered,
-        2 => Misdeed::CloseUnanswered,
-        3 => Misdeed::Garbage,
-        4 => Misdeed::Hang,
-        _ => {
-            let cut = dice.between(1, answer.bytes.len() - 1);
-            // An early FIN cannot be told from the end of a body that is the end of the stream.
-            Misdeed::CutAfter(cut, answer.until_close || dice.chance(50))
-        }
     }
 }

@@ -2,14 +2,18 @@
 //!
 //! The expected message is worked out from the plan alone; nothing that the proxy says is trusted.
 
+use super::answer::SHED_LEN;
 use super::dice::pattern;
 use super::message::{Framing, Head, Incoming};
-use super::plan::{ANSWER, REQUEST, Request};
+use super::plan::{ANSWER, REQUEST, Request, SHED};
 
 /// An answer that is being read.
 #[derive(Debug)]
 pub(super) struct Got {
     pub(super) from_proxy: bool,
+    /// The endpoint says that it is too busy.
+    pub(super) shed: bool,
+    pub(super) retry_after: bool,
     pub(super) framing: Framing,
     pub(super) status: u16,
     /// A trailer was announced, and chunks can carry it.
@@ -87,6 +91,9 @@ pub(super) fn wrong_answer_head(
     if head.get("x-sim-id") != Some(&request.id.to_string()) {
         return Some("the answer to another request");
     }
+    if head.get("x-sim-shed").is_some() {
+        return (head.word(1) != "503").then_some("the status of a busy endpoint");
+    }
     if head.word(1) != request.status.to_string() || head.word(2) != "Fine, thanks" {
         return Some("status line");
     }
@@ -104,7 +111,11 @@ pub(super) fn wrong_answer_body(
 ) -> Option<String> {
     let empty = request.method == "HEAD" || matches!(answer.status, 204 | 304);
     let len = if empty { 0 } else { request.answer_len };
-    if incoming.body != pattern(request.id, ANSWER, len) {
+    let (salt, len) = match (answer.shed, empty) {
+        (true, false) => (SHED, SHED_LEN),
+        _ => (ANSWER, len),
+    };
+    if incoming.body != pattern(request.id, salt, len) {
         let (framing, here) = (answer.framing, incoming.body.len());
         let what = if here < len && framing == Framing::UntilClose { "[6 truncated] " } else { "" };
         return Some(format!("{what}{here} bytes of {len}, {framing:?}"));

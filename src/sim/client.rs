@@ -225,6 +225,7 @@ impl Talk {
                 self.at += n;
                 self.moved_bytes += n;
                 self.last_sent = now;
+                self.waiting.back().into_iter().for_each(|&id| book.sent(id, self.at));
                 true
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => false,
@@ -363,7 +364,9 @@ impl Talk {
         let trailer = framing == Framing::Chunked && head.get("trailer").is_some();
         self.hold = None;
         self.incoming.begin_body(framing);
-        self.answer = Some(Got { from_proxy, framing, status, trailer, last });
+        let shed = head.get("x-sim-shed").is_some();
+        let retry_after = head.get("retry-after").is_some();
+        self.answer = Some(Got { from_proxy, shed, retry_after, framing, status, trailer, last });
     }
 
     fn on_whole(&mut self, book: &mut Book) {
@@ -378,6 +381,12 @@ impl Talk {
                 book.fail("7 silence is 408", format!("r{id}: {}", answer.status));
             }
             return book.saw(self.visit, id, Seen::Broken);
+        }
+        if answer.from_proxy && answer.status == 503 && !answer.retry_after {
+            book.fail("14 a 503 says when to come again", format!("r{id}"));
+        }
+        if answer.shed {
+            book.saw_shed(id);
         }
         if answer.from_proxy {
             return book.saw(self.visit, id, Seen::Own(answer.status));
@@ -422,7 +431,10 @@ impl Talk {
             }
             self.ended = true;
         }
-        let idle = now.since(self.last_sent) >= idle_ms;
+        // A drain may meet the next request on its way.
+        let crossed = book.draining && now.since(self.last_sent) < 20;
+        let raced = crossed && clean && !self.incoming.has_leftover();
+        let idle = raced || now.since(self.last_sent) >= idle_ms;
         let silent = self.silent && self.waiting.len() <= 1;
         if self.ended || silent || self.fin_sent && self.waiting.is_empty() || book.stopped {
             return;

@@ -106,6 +106,12 @@ impl Incoming {
         !self.bytes.is_empty()
     }
 
+    /// The beginning of a head whose end never came.
+    pub(super) fn half_a_head(&self) -> Option<String> {
+        let half = self.at == At::Head && !self.bytes.is_empty();
+        half.then(|| String::from_utf8_lossy(&self.bytes).into_owned())
+    }
+
     /// Whether a body is being read.
     pub(super) fn in_body(&self) -> bool {
         self.at != At::Head

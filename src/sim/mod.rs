@@ -3,10 +3,10 @@
 //! ```text
 //!   client.rs --.                                          .-- backend.rs, answer.rs
 //!   client.rs ---+-- net.rs: wires.rs -- ENGINE -- wires ---+-- backend.rs
-//!   client.rs --'          ^               |               '-- backend.rs
+//!   client.rs --'          ^               |               '-- backend.rs, nature.rs
 //!        |                 |            summaries                  |
 //!        |             world.rs: turns, time, fate                 |
-//!        '------ what I got ------> oracle.rs <------ what I did --'
+//!        '------ what I got --> oracle.rs, judge.rs <-- what I did '
 //! ```
 //!
 //! - `cargo test sim` plays the seeds 0 to 299 and one world twice.
@@ -14,43 +14,17 @@
 //! - `SIM_FROM=300 SIM_COUNT=20000 cargo test --release sim::many -- --ignored --nocapture` plays
 //!   as many as you like (100 000 from 0, if nothing is said).
 //!
-//! # What is modelled
-//!
-//! The kernel: bounded queues with bytes under way between them, partial reads and writes, edges
-//! that are told once and in any order, FIN with data and after it, RST that wipes out what was
-//! not sent and leaves what has arrived, close with unread input, connects that stand at once or
-//! later, are refused at once or later, or hang, EMFILE. A write that found no room is followed by
-//! an edge; one that was merely short is not, which is harsher than Linux. Half of the worlds
-//! tell with an event all that is ready, as epoll does, the others only what is new, as kqueue.
-//!
-//! Clients: GET HEAD PUT DELETE POST BREW, lengths and chunks, extensions and trailers, bodies
-//! below and above the window, pipelining, HTTP/1.0, `Expect`, `close`; slow ones, silent ones,
-//! half-closing ones, ones that vanish, stop reading, or stay until they are thrown out.
-//! Backends: all lawful forms of an answer, 1xx, early answers, closing idle connections at the
-//! worst moment; death and return, refusal, garbage, hanging, cuts anywhere. Endpoints come and
-//! go. In half of the worlds all backends are lawful, in most others one of each service is: so a
-//! failed request is mostly the proxy's fault, and the oracles have teeth.
-//!
-//! # What is judged
-//!
-//! `oracle.rs` and `client.rs`; a failure begins with the number of the oracle in brackets:
-//! 1 right bytes, right request, right head, both ways; 2 no request fails that need not;
-//! 3 an unsafe request is sent once; 4 ledger and summaries tell what the clients saw;
-//! 5 a promised keep-alive is kept; 6 a cut body never looks whole; 7 silent peers are ended;
-//! 8 nothing is left at the end; 9 nobody is stuck; 10 same seed, same trace; 11 no spin;
-//! 12 no connection is without a place, and the limits of connections hold.
-//!
-//! # What is not modelled
-//!
-//! Packets and their loss, the urgent pointer, out-of-memory, more than one listener, Unix
-//! sockets, malformed requests (the fuzz targets have them), upgrades.
+//! What is modelled, what each oracle judges and what is left out: `docs/simulation.md`.
 
 mod answer;
 mod backend;
+mod cast;
 mod check;
 mod client;
 mod dice;
+mod judge;
 mod message;
+mod nature;
 mod net;
 mod oracle;
 mod plan;
@@ -64,7 +38,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Report, play};
 
 /// What every sweep must have seen: a simulator that no longer gets there proves nothing.
-const MUST_HAPPEN: [&str; 20] = [
+const MUST_HAPPEN: [&str; 33] = [
     "whole answers",
     "early answers",
     "interim answers",
@@ -78,6 +52,20 @@ const MUST_HAPPEN: [&str; 20] = [
     "failed, spoiled",
     "repeated requests",
     "summaries with more than one attempt",
+    // Waiting, racing, proving, continuing.
+    "waits",
+    "waited in vain",
+    "turned away, room full",
+    "returns",
+    "registry emptied or refilled",
+    "hedges",
+    "failed, all full",
+    "ejections",
+    "rests asked for",
+    "resumed answers",
+    "wrong rests",
+    "sheds",
+    "busy answers passed on",
     // What the registry is told.
     "bad-response",
     "closed",

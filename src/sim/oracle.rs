@@ -14,6 +14,10 @@ use crate::config::ReuseUnsafe;
 use crate::engine::{Census, Stats};
 use crate::hooks::Hooks;
 use crate::summary::{Outcome, Summary};
+use crate::time::Ms;
+
+/// How often the engine repeats one request at most.
+const MAX_REPEATS: u32 = 5;
 
 /// How an exchange ended in the eyes of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +54,17 @@ impl Seen {
 
 /// What the engine said about one exchange.
 #[derive(Clone, Debug)]
-struct Noted {
-    client: Option<IpAddr>,
+pub(super) struct Noted {
+    pub(super) client: Option<IpAddr>,
     service: String,
     status: u16,
     attempts: u32,
-    outcome: Outcome,
+    pub(super) outcome: Outcome,
 }
 
 /// The hooks of the engine under test: they write down every summary.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Recorder(Arc<Mutex<Vec<Noted>>>);
+pub(super) struct Recorder(pub(super) Arc<Mutex<Vec<Noted>>>);
 
 impl Hooks for Recorder {
     fn finished(&mut self, summary: &Summary<'_>) {
@@ -76,12 +80,21 @@ impl Hooks for Recorder {
 
 /// What can be known about one request.
 #[derive(Clone, Debug, Default)]
-struct Life {
-    begun: u64,
+pub(super) struct Life {
+    pub(super) begun: u64,
+    pub(super) visit: usize,
+    /// When the last byte of its head was written by the client.
+    pub(super) head_out: Option<Ms>,
     /// How many whole heads of it backends saw.
-    started: u32,
+    pub(super) started: u32,
     /// Something was done to it that no proxy can repair.
-    spoiled: bool,
+    pub(super) spoiled: bool,
+    /// How often its answer broke off where it can be continued.
+    pub(super) cuts: u32,
+    /// An endpoint was too busy for it.
+    pub(super) shed: bool,
+    /// A connection was left by the proxy with the beginning of it.
+    pub(super) torn: bool,
 }
 
 /// How a backend is.
@@ -90,15 +103,20 @@ pub(super) struct Health {
     /// It is down, refuses, or is not registered, now.
     pub(super) down: bool,
     pub(super) absent: bool,
-    /// The last turn in which it was not well.
-    last_bad: u64,
+    /// The last turn in which it was not well, and when that was.
+    pub(super) last_bad: u64,
+    pub(super) last_bad_at: Ms,
+    /// The last turn in which it worked on as many requests as it may.
+    pub(super) last_full: u64,
 }
 
 /// What happened on one connection of a client.
 #[derive(Clone, Debug, Default)]
-struct Visit {
-    begun: Vec<usize>,
-    seen: Vec<(usize, Seen)>,
+pub(super) struct Visit {
+    pub(super) begun: Vec<usize>,
+    pub(super) seen: Vec<(usize, Seen)>,
+    /// When the last answer was seen.
+    pub(super) seen_at: Ms,
 }
 
 /// Everything that is known about one world.
@@ -115,11 +133,17 @@ pub(super) struct Book {
     pub(super) tally: BTreeMap<&'static str, u64>,
     pub(super) health: Vec<Health>,
     pub(super) recorder: Recorder,
-    lives: Vec<Life>,
-    visits: Vec<Visit>,
+    pub(super) lives: Vec<Life>,
+    pub(super) visits: Vec<Visit>,
     /// Per service: the last turn in which a connection was killed that may have carried a
     /// request which must not be sent twice.
-    killed: Vec<u64>,
+    pub(super) killed: Vec<u64>,
+    /// Per service: requests that clients have begun, and whole heads that were one too many.
+    pub(super) begun: Vec<u64>,
+    pub(super) repeats: Vec<u64>,
+    /// What the engine says of its own repeats.
+    pub(super) retries: u64,
+    pub(super) now: Ms,
 }
 
 impl Book {
@@ -136,6 +160,10 @@ impl Book {
             lives: plan.requests.iter().map(|_| Life::default()).collect(),
             visits: Vec::new(),
             killed: vec![0; plan.posts.len()],
+            begun: vec![0; plan.posts.len()],
+            repeats: vec![0; plan.posts.len()],
+            retries: 0,
+            now: Ms::ZERO,
             plan,
         }
     }
@@ -166,15 +194,30 @@ impl Book {
         self.net.wires().note("client begins a request", visit, id);
         self.visits[visit].begun.push(id);
         self.lives[id].begun = self.turn;
+        self.lives[id].visit = visit;
+        self.begun[self.plan.requests[id].service.unwrap_or(0)] += 1;
+    }
+
+    /// The client has written the first `n` bytes of `id`.
+    pub(super) fn sent(&mut self, id: usize, n: usize) {
+        if n >= self.plan.requests[id].head_len {
+            self.lives[id].head_out.get_or_insert(self.now);
+        }
     }
 
     /// Oracle 2, and the record for oracle 4.
     pub(super) fn saw(&mut self, visit: usize, id: usize, seen: Seen) {
         self.net.wires().note(seen.word(), visit, id);
         self.visits[visit].seen.push((id, seen));
+        self.visits[visit].seen_at = self.now;
         let known = self.plan.requests[id].service.is_some();
         match seen {
-            Seen::Whole => self.count("whole answers"),
+            Seen::Whole => {
+                if self.lives[id].cuts > 0 {
+                    self.count("resumed answers");
+                }
+                self.count("whole answers");
+            }
             Seen::Early => self.count("early answers"),
             Seen::Unserved => self.count("unserved behind the end"),
             Seen::Broken => self.count("broken off by the client"),
@@ -207,8 +250,17 @@ impl Book {
             return self.fail("5 keep-alive was promised", what + ", closed without an answer");
         }
         let Some(well) = well else { return self.count("failed, nobody well") };
+        let config = &self.plan.config;
         if life.spoiled {
             self.count("failed, spoiled")
+        } else if self.health[well].last_full >= life.begun {
+            self.count("failed, all full")
+        } else if config.wait_ms < 2_000 && matches!(seen, Seen::Own(502..=504)) {
+            self.count("failed, short patience")
+        } else if config.wait_requests < 3 && matches!(seen, Seen::Own(502..=504) | Seen::Cut) {
+            self.count("failed, no place to wait")
+        } else if life.started > MAX_REPEATS || self.retries >= 10 * config.retry_per_second {
+            self.count("failed, no more repeats")
         } else if request.repeatable {
             self.fail("2 a repeatable request failed", format!("{what}, b{well} was well"));
         } else if self.killed[service] < life.begun
@@ -220,7 +272,7 @@ impl Book {
         }
     }
 
-    fn is_well(&self, backend: usize, service: usize, since: u64) -> bool {
+    pub(super) fn is_well(&self, backend: usize, service: usize, since: u64) -> bool {
         let health = &self.health[backend];
         self.plan.posts[backend].service == service
             && !(health.down || health.absent)
@@ -229,13 +281,17 @@ impl Book {
 
     // ---- what backends say ------------------------------------------------------------------
 
-    /// A whole head of `id` has reached a backend. Oracle 3.
-    pub(super) fn started(&mut self, id: usize) {
+    /// A whole head of `id` has reached backend `n`. Oracle 3.
+    pub(super) fn started(&mut self, n: usize, id: usize) {
+        self.net.wires().note("backend has a request", n, id);
         self.lives[id].started += 1;
+        self.judge_start(id);
         let request = &self.plan.requests[id];
         let safe_twice = request.keyed || !matches!(request.method, "POST" | "BREW");
         if self.lives[id].started > 1 {
             if safe_twice {
+                let service = request.service.unwrap_or(0);
+                self.repeats[service] += 1;
                 self.count("repeated requests");
             } else {
                 self.fail("3 an unsafe request was sent twice", format!("r{id}"));
@@ -245,7 +301,7 @@ impl Book {
 
     /// From this turn on, backend `n` cannot be called well in the past.
     pub(super) fn bad(&mut self, n: usize) {
-        self.health[n].last_bad = self.turn;
+        (self.health[n].last_bad, self.health[n].last_bad_at) = (self.turn, self.now);
     }
 
     /// A connection of backend `n` died, and it was not an idle one.
@@ -260,6 +316,36 @@ impl Book {
         self.lives[id].spoiled = true;
     }
 
+    /// Backend `n` breaks off its answer to `id` where another one can go on.
+    pub(super) fn cut_in_body(&mut self, n: usize, id: usize) {
+        let request = &self.plan.requests[id];
+        if request.resumable && request.repeatable && self.plan.config.resume {
+            self.killed(n);
+            self.lives[id].cuts += 1;
+        } else {
+            self.spoiled(n, id);
+        }
+    }
+
+    pub(super) fn was_cut(&self, id: usize) -> bool {
+        self.lives[id].spoiled || self.lives[id].cuts > 0
+    }
+
+    /// A backend is too busy for `id`.
+    pub(super) fn shed(&mut self, id: usize) {
+        self.count("sheds");
+        self.lives[id].shed = true;
+    }
+
+    /// The proxy has left a connection after half a head.
+    pub(super) fn torn(&mut self, half: &str) {
+        let id = half.split("/r/").nth(1);
+        let id = id.and_then(|rest| rest.split_once(|c: char| !c.is_ascii_digit()));
+        let life = id.and_then(|(id, _)| self.lives.get_mut(id.parse::<usize>().ok()?));
+        life.into_iter().for_each(|life| life.torn = true);
+        self.count("half a head");
+    }
+
     // ---- at the end of a turn, and at the very end ------------------------------------------
 
     /// Oracle 4: the ledger holds at every instant.
@@ -269,6 +355,8 @@ impl Book {
         if stats.accepted != ended + stats.in_progress {
             self.fail("4 the ledger does not add up", format!("{stats:?}"));
         }
+        self.retries = stats.retries;
+        self.check_budget();
     }
 
     /// Oracle 12: whoever is alive has a place: an upstream is in the pool or in an exchange.
@@ -296,6 +384,7 @@ impl Book {
             let n = noted.len();
             self.fail("4 a summary for each exchange", format!("{n} summaries, {stats:?}"));
         }
+        self.settle_torn();
         for number in 0..self.visits.len() {
             let address = Some(address_of(number));
             let told: Vec<&Noted> = noted.iter().filter(|n| n.client == address).collect();
@@ -340,6 +429,6 @@ impl Book {
     }
 }
 
-fn address_of(visit: usize) -> IpAddr {
+pub(super) fn address_of(visit: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from(0x0a00_0001 + visit as u32))
 }

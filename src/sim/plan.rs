@@ -3,20 +3,24 @@
 //! Everything here is drawn before the first turn, so that a change of the engine changes the
 //! course of a world but not its cast.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::backend::Nature;
+use super::cast::{Kind, posts, settings};
 use super::dice::{Dice, pattern};
 use super::message::chunked;
+use super::nature::Nature;
 use crate::balance::{Balance, HashBy};
-use crate::config::{Config, ReuseUnsafe};
+use crate::config::Config;
 use crate::endpoint::Endpoint;
 
 /// Salt of request bodies; see [`pattern`].
 pub(super) const REQUEST: u64 = 1;
 /// Salt of answer bodies.
 pub(super) const ANSWER: u64 = 2;
+/// Salt of bodies that say "too busy".
+pub(super) const SHED: u64 = 3;
+/// Salt of answers that have changed since.
+pub(super) const CHANGED: u64 = 4;
 /// A head may grow by so much on its way and still lie in the window with its body.
 const GROWTH: usize = 1024;
 
@@ -39,6 +43,8 @@ pub(super) struct Request {
     pub(super) trailer: bool,
     pub(super) status: u16,
     pub(super) answer_len: usize,
+    /// Its answer says that it can be continued: a strong tag, a length, ranges.
+    pub(super) resumable: bool,
     /// Head and body, as the client sends them.
     pub(super) wire: Vec<u8>,
     pub(super) head_len: usize,
@@ -59,6 +65,7 @@ pub(super) struct Post {
 /// The cast of one world.
 #[derive(Debug)]
 pub(super) struct Plan {
+    pub(super) kind: Kind,
     pub(super) config: Config,
     pub(super) balance: Balance,
     pub(super) posts: Vec<Post>,
@@ -81,11 +88,12 @@ pub(super) fn service_name(n: usize) -> String {
 impl Plan {
     pub(super) fn new(seed: u64) -> Plan {
         let mut dice = Dice::new(seed, 1);
-        let services = dice.pick(&[1, 1, 2]);
+        let kind = Kind::roll(&mut dice);
+        let services = if kind == Kind::Mixed { dice.pick(&[1, 1, 2]) } else { 1 };
         let clients = dice.between(1, 6);
-        let crowded = clients > 2 && dice.chance(12);
-        let config = settings(&mut dice, crowded);
-        let posts = posts(&mut dice, services);
+        let crowded = kind == Kind::Mixed && clients > 2 && dice.chance(12);
+        let config = settings(&mut dice, kind, crowded);
+        let posts = posts(&mut dice, kind, &config, services);
         let mut requests = Vec::new();
         let clients: Vec<Vec<usize>> = (0..clients)
             .map(|_| {
@@ -93,8 +101,8 @@ impl Plan {
                 let count = dice.between(1, 8);
                 let first = requests.len();
                 for id in first..first + count {
-                    let buffer = config.buffer_bytes;
-                    requests.push(Arc::new(request(&mut dice, id, old, services, buffer)));
+                    let request = request(&mut dice, id, old, services, kind, &config);
+                    requests.push(Arc::new(request));
                 }
                 (first..first + count).collect()
             })
@@ -107,8 +115,8 @@ impl Plan {
             Balance::Least,
             Balance::Hash(HashBy::Client),
         ]);
-        let (poor, stop) = (dice.chance(15), dice.chance(50));
-        Plan { config, balance, posts, requests, clients, poor, crowded, stop }
+        let (poor, stop) = (kind != Kind::Hang && dice.chance(15), dice.chance(50));
+        Plan { kind, config, balance, posts, requests, clients, poor, crowded, stop }
     }
 
     /// No silent peer is cut off later than so many milliseconds after it fell silent: the sum
@@ -117,69 +125,23 @@ impl Plan {
         let c = &self.config;
         let upstream = 4 * c.connect_ms + c.first_byte_ms + c.response_idle_ms;
         let client = c.head_ms + c.body_idle_ms + c.write_stall_ms + c.client_idle_ms;
-        upstream + client + c.linger_ms + 2_000
+        upstream + client + c.linger_ms + c.wait_ms + 2_000
     }
 }
 
-fn settings(dice: &mut Dice, crowded: bool) -> Config {
-    let buffer_bytes = dice.pick(&[4096, 4096, 4096, 8192, 16_384]);
-    let mut config = Config {
-        buffer_bytes,
-        max_head_bytes: buffer_bytes / 2,
-        max_target_bytes: buffer_bytes / 4,
-        head_ms: dice.between(4_000, 10_000) as u64,
-        body_idle_ms: dice.between(3_000, 6_000) as u64,
-        connect_ms: dice.between(500, 1_000) as u64,
-        first_byte_ms: dice.between(8_000, 12_000) as u64,
-        response_idle_ms: dice.between(3_000, 6_000) as u64,
-        client_idle_ms: dice.between(3_000, 6_000) as u64,
-        write_stall_ms: dice.between(3_000, 6_000) as u64,
-        // Long enough for the slowest reader: who is cut off by it was not wronged.
-        linger_ms: dice.between(3_000, 5_000) as u64,
-        upstream_idle_ms: dice.between(50, 4_000) as u64,
-        idle_per_endpoint: dice.pick(&[1, 2, 32]),
-        reuse_unsafe: dice.pick(&[ReuseUnsafe::Fresh, ReuseUnsafe::Fresh, ReuseUnsafe::Auto]),
-        // These worlds are crueller than any budget: what it refuses would look like a loss.
-        retry_percent: 1000,
-        retry_per_second: 1000,
-        ..Config::default()
-    };
-    if crowded && dice.chance(50) {
-        config.memory_bytes = buffer_bytes * 5;
-    } else if crowded {
-        config.max_connections = 2;
-    }
-    config
-}
-
-/// One to four backends. Mostly each service has an anchor: one that is always well. A wild
-/// world has none, and a healthy one nothing else.
-fn posts(dice: &mut Dice, services: usize) -> Vec<Post> {
-    let count = dice.between(services, 4);
-    let mood = dice.below(100);
-    let commuting = dice.chance(25);
-    let mut posts: Vec<Post> = (0..count)
-        .map(|n| {
-            let anchor = n < services;
-            let healthy = mood < 50 || (mood < 90 && anchor);
-            let nature = if healthy { Nature::steady(dice) } else { Nature::wild(dice) };
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9_000 + n as u16));
-            let mut endpoint = Endpoint::tcp(address).with_weight(dice.pick(&[1, 1, 1, 3]));
-            if dice.chance(15) {
-                endpoint = endpoint.with_base("/base");
-            }
-            let commuter = commuting && (!anchor || mood >= 90) && dice.chance(70);
-            Post { service: n % services, endpoint, nature, commuter }
-        })
-        .collect();
-    dice.shuffle(&mut posts);
-    posts
-}
-
-fn request(dice: &mut Dice, id: usize, old: bool, services: usize, buffer: usize) -> Request {
+fn request(
+    dice: &mut Dice,
+    id: usize,
+    old: bool,
+    services: usize,
+    kind: Kind,
+    config: &Config,
+) -> Request {
+    let buffer = config.buffer_bytes;
     let method = dice.pick(&[
         "GET", "GET", "GET", "GET", "HEAD", "PUT", "PUT", "DELETE", "POST", "POST", "BREW",
     ]);
+    let method = if kind == Kind::Resume && dice.chance(60) { "GET" } else { method };
     let with_body = matches!(method, "PUT" | "POST") || dice.chance(3);
     let mut length = || match dice.below(10) {
         0 | 1 => 0,
@@ -189,7 +151,14 @@ fn request(dice: &mut Dice, id: usize, old: bool, services: usize, buffer: usize
     };
     let (upload, answer_len) = (length(), length());
     let body_len = if with_body { upload } else { 0 };
-    let status = dice.pick(&[200, 200, 200, 200, 200, 201, 204, 304, 404, 500, 503]);
+    let mut status = dice.pick(&[200, 200, 200, 200, 200, 201, 204, 304, 404, 500, 503]);
+    if config.retry_status.contains(&status) {
+        status = 500;
+    }
+    let large = matches!(method, "GET") && dice.chance(kind.large_answers());
+    let resumable = large && dice.chance(80);
+    let answer_len = if large { dice.between(buffer / 2, buffer * 6) } else { answer_len };
+    status = if large { 200 } else { status };
     let query = dice.pick(&["", "?", "?q=1;x&y=%20", "?a=/../b"]);
     let rest = format!("/r/{id}{}{query}", dice.pick(&["", "/", "/a%2Fb//c;x=1", "/%7E*"]));
     let chunked = with_body && !old && dice.chance(40);
@@ -207,6 +176,7 @@ fn request(dice: &mut Dice, id: usize, old: bool, services: usize, buffer: usize
         trailer: chunked && dice.chance(25),
         status,
         answer_len: if matches!(status, 204 | 304) { 0 } else { answer_len },
+        resumable,
         wire: Vec::new(),
         head_len: 0,
         repeatable: false,

@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::backend::Backend;
+use super::cast::Kind;
 use super::client::Client;
 use super::dice::Dice;
+use super::judge::Watch;
 use super::net::SimNet;
 use super::oracle::Book;
 use super::plan::{Plan, service_name};
@@ -51,7 +53,7 @@ pub(super) fn play(seed: u64, loud: bool) -> Report {
 }
 
 /// The registry of a world: it counts what it is told of endpoints, by the words for it.
-struct Told(MemoryRegistry, Arc<Mutex<BTreeMap<&'static str, u64>>>);
+struct Told(MemoryRegistry, Arc<Mutex<BTreeMap<&'static str, u64>>>, super::judge::Told);
 
 impl Registry for Told {
     fn lookup(&mut self, service: &str) -> Option<&Arc<Snapshot>> {
@@ -66,7 +68,14 @@ impl Registry for Told {
         self.0.delete(service, endpoint)
     }
 
-    fn failure(&mut self, _: &str, _: &Endpoint, why: Failure, _: Ms) {
+    fn success(&mut self, _: &str, endpoint: &Endpoint, _: Ms) {
+        let mut told = self.2.lock().unwrap_or_else(PoisonError::into_inner);
+        told.push((endpoint.clone(), None));
+    }
+
+    fn failure(&mut self, _: &str, endpoint: &Endpoint, why: Failure, _: Ms) {
+        let mut all = self.2.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push((endpoint.clone(), Some(why)));
         let mut told = self.1.lock().unwrap_or_else(PoisonError::into_inner);
         *told.entry(why.word()).or_default() += 1;
     }
@@ -78,6 +87,7 @@ struct World {
     clients: Vec<Client>,
     backends: Vec<Backend>,
     book: Book,
+    watch: Watch,
     told: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     dice: Dice,
     now: Ms,
@@ -100,11 +110,12 @@ impl World {
         for post in &book.plan.posts {
             registry.add(&service_name(post.service), post.endpoint.clone());
         }
-        let told = Arc::default();
+        let (told, health) = (Arc::default(), Arc::default());
+        let watch = Watch::new(Arc::clone(&health), &book);
         let balance = book.plan.balance.clone();
         let setup = Setup {
             config: book.plan.config.clone(),
-            registry: Box::new(Told(registry, Arc::clone(&told))),
+            registry: Box::new(Told(registry, Arc::clone(&told), health)),
             router: Box::new(PathRouter),
             balance: Box::new(move |_| balance.build()),
             hooks: Box::new(book.recorder.clone()),
@@ -126,6 +137,7 @@ impl World {
             clients,
             backends,
             book,
+            watch,
             told,
             dice,
             now: Ms::ZERO,
@@ -147,6 +159,7 @@ impl World {
         {
             let mut wires = self.net.wires();
             (wires.turn, wires.now) = (self.book.turn, self.now);
+            self.book.now = self.now;
         }
         let mut moved = self.net.wires().travel(self.thorough);
         moved |= self.people();
@@ -203,12 +216,28 @@ impl World {
         if self.now < self.commuting || !self.book.plan.posts.iter().any(|post| post.commuter) {
             return false;
         }
+        if self.book.plan.kind == Kind::Emptied {
+            return self.all_move();
+        }
         self.commuting = self.now + self.dice.between(1, 60) as u64;
         let n = self.dice.below(self.book.plan.posts.len());
-        let post = &self.book.plan.posts[n];
-        if !post.commuter {
-            return false;
+        self.book.plan.posts[n].commuter && self.moves(n)
+    }
+
+    /// All endpoints leave the registry together, or return.
+    fn all_move(&mut self) -> bool {
+        let longest = 2 * self.book.plan.config.wait_ms as usize;
+        self.commuting = self.now + self.dice.between(20, longest) as u64;
+        self.book.count("registry emptied or refilled");
+        for n in 0..self.book.plan.posts.len() {
+            self.moves(n);
         }
+        true
+    }
+
+    /// An endpoint leaves the registry, or returns.
+    fn moves(&mut self, n: usize) -> bool {
+        let post = &self.book.plan.posts[n];
         let (service, endpoint) = (service_name(post.service), post.endpoint.clone());
         let absent = !self.book.health[n].absent;
         self.book.health[n].absent = absent;
@@ -280,6 +309,7 @@ impl World {
         if self.vain > VAIN_TURNS {
             self.book.fail("11 the engine spins", format!("{VAIN_TURNS} turns of no work"));
         }
+        self.watch.look(&self.engine, &mut self.book);
         self.book.check_ledger(self.engine.stats());
         self.book.check_census(&self.engine.census(), self.engine.in_flight());
     }
@@ -296,6 +326,8 @@ impl World {
         if !done {
             // The ups and downs of backends go on for ever; alone they keep no world alive.
             moments.extend(self.backends.iter().filter_map(|backend| backend.wake(now)));
+            let moves = self.book.plan.kind == Kind::Emptied && self.commuting > now;
+            moments.extend(moves.then_some(self.commuting));
         }
         moments.extend(self.draining.filter(|_| !done));
         match moments.into_iter().min() {
