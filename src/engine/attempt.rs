@@ -15,9 +15,9 @@ use crate::net::{Net, Ready};
 use crate::summary::{Outcome, Reason};
 
 use super::Engine;
+use super::bytes::failure_of;
 use super::client::{Ending, Phase, Stage, UpState, Upstream, Work};
 use super::pump::After;
-use super::relay::failure_of;
 use super::services::Chosen;
 use super::timers::Due;
 

@@ -12,9 +12,9 @@ use crate::summary::{Outcome, Reason, Summary};
 use crate::time::Ms;
 
 use super::Engine;
+use super::bytes::push;
 use super::client::{Client, Ending, Phase, Stage, Work};
 use super::pump::{After, Applied};
-use super::relay::push;
 use super::timers::Timers;
 
 /// How many unused works are kept.

@@ -10,7 +10,7 @@
 //!
 //!   pump    Idle -> Head -> Relay -> Flush -> Idle ...        (pump.rs)
 //!             |       |       |        '-> Linger -> closed   (finish.rs)
-//!             |       |       '- bytes up and down            (relay.rs)
+//!             |       |       '- bytes up and down            (relay.rs, bytes.rs)
 //!             |       '- route, choose, plan                  (desk.rs)
 //!             '- accept                                       (accept.rs)
 //!   attempt.rs: connect, take from the pool, lose, try again, park; hedge.rs: two connects at
@@ -23,6 +23,7 @@
 
 mod accept;
 mod attempt;
+mod bytes;
 mod change;
 mod check;
 mod client;

@@ -5,7 +5,7 @@
 //! place each. This file does not know policy.
 
 use crate::buf::Purpose;
-use crate::exchange::{Exchange, Lost};
+use crate::exchange::Exchange;
 use crate::h1::Bad;
 use crate::h1::head::{Search, empty_lines};
 use crate::keys::{Key, Source};
@@ -14,9 +14,10 @@ use crate::summary::{Outcome, Reason};
 use crate::time::Ms;
 
 use super::Engine;
+use super::bytes::{Pulled, pull, push};
 use super::client::{Ending, Phase, Stage, Work};
 use super::desk::Received;
-use super::relay::{Pulled, pull, push};
+use super::relay::Step;
 
 /// How many bytes one client may move per turn, so that no fast one starves the others.
 pub(super) const BUDGET_BYTES: usize = 256 * 1024;
@@ -45,27 +46,6 @@ pub(super) enum Applied {
     Waits,
     /// It is closed.
     Gone,
-}
-
-/// What the relay reports.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// Nothing more is possible now.
-    Wait,
-    /// The budget is spent.
-    Yield,
-    /// There is no memory for this.
-    Starved(Purpose),
-    /// The answer is complete, in the buffer.
-    Complete,
-    /// The upstream connection is lost.
-    Lost(Lost),
-    /// The request's framing is broken.
-    BadRequest(Bad),
-    /// The answer is malformed.
-    BadResponse(Bad),
-    /// The client is gone.
-    ClientGone,
 }
 
 impl<N: Net> Engine<N> {
@@ -299,7 +279,7 @@ impl<N: Net> Engine<N> {
         work.head_only = exchange.method == crate::h1::request::Method::Head;
         work.req.release(len);
         // A body that is malformed is left where it is: then the connection is not kept.
-        let _ = super::relay::judge(&mut exchange.upload, &mut work.req);
+        let _ = super::bytes::judge(&mut exchange.upload, &mut work.req);
         work.req.give_up();
         exchange
     }

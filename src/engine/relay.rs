@@ -9,13 +9,12 @@
 //! (`B8.1`); a side is read only while there is room for it, and nothing else is backpressure
 //! (`B8.2`). This file does not know registries, retries or timers.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 
-use crate::buf::{Buf, BufPool, Purpose};
+use crate::buf::{BufPool, Purpose};
 use crate::endpoint::Failure;
 use crate::exchange::{Download, Exchange, Lost};
 use crate::h1::body::Body;
-use crate::h1::chunk::Judged;
 use crate::h1::head;
 use crate::h1::{Bad, Limits, Version, range, response};
 use crate::keys::Key;
@@ -24,104 +23,29 @@ use crate::time::Ms;
 
 use super::Engine;
 use super::attempt::MAX_REPEATS;
+use super::bytes::{Pulled, failure_of, judge, pull, push};
 use super::client::{Client, UpState, Upstream, Work};
 use super::desk::Desk;
-use super::pump::Step;
 
-/// What a read gave.
-pub(super) enum Pulled {
-    Bytes(usize),
-    /// Nothing now; there will be an event.
-    Nothing,
-    End,
-    Failed(ErrorKind),
-}
-
-/// Reads once into the free space, which must not be empty.
-///
-/// A short read means that the socket is drained, unless its end is in sight: then no further
-/// event would come for it.
-pub(super) fn pull<N: Net>(
-    net: &mut N,
-    sock: &mut N::Stream,
-    ready: &mut Ready,
-    into: &mut Buf,
-) -> Pulled {
-    loop {
-        if !ready.has(Ready::READ) {
-            return Pulled::Nothing;
-        }
-        let space = into.space();
-        debug_assert!(!space.is_empty());
-        let room = space.len();
-        match net.read(sock, space) {
-            Ok(0) => return Pulled::End,
-            Ok(n) => {
-                into.filled(n);
-                if n < room && !ready.has(Ready::END) {
-                    *ready = ready.without(Ready::READ);
-                }
-                return Pulled::Bytes(n);
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                *ready = ready.without(Ready::READ);
-            }
-            Err(error) => return Pulled::Failed(error.kind()),
-        }
-    }
-}
-
-/// Writes what is pending until it is gone or would block; gives how many bytes went.
-pub(super) fn push<N: Net>(
-    net: &mut N,
-    sock: &mut N::Stream,
-    ready: &mut Ready,
-    from: &mut Buf,
-) -> io::Result<usize> {
-    let mut sum = 0;
-    while !from.pending().is_empty() && ready.has(Ready::WRITE) {
-        match net.write(sock, from.pending()) {
-            Ok(n) => {
-                from.wrote(n);
-                sum += n;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                *ready = ready.without(Ready::WRITE);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(sum)
-}
-
-/// Lets framing judge everything in the buffer that it can judge.
-pub(super) fn judge(body: &mut Body, buf: &mut Buf) -> Result<(), Bad> {
-    while !body.is_done() {
-        let judged = body.advance(buf.fresh())?;
-        if judged == Judged::default() {
-            break;
-        }
-        buf.release(judged.keep);
-        if judged.skip > 0 {
-            buf.discard(judged.skip);
-        }
-    }
-    Ok(())
-}
-
-/// What a failed connection tells of the endpoint.
-pub(super) fn failure_of(kind: ErrorKind) -> Failure {
-    match kind {
-        ErrorKind::ConnectionRefused | ErrorKind::NotFound => Failure::Refused,
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
-            Failure::Reset
-        }
-        ErrorKind::TimedOut => Failure::Timeout,
-        ErrorKind::UnexpectedEof => Failure::Closed,
-        _ => Failure::Unreachable,
-    }
+/// What the relay reports.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Nothing more is possible now.
+    Wait,
+    /// The budget is spent.
+    Yield,
+    /// There is no memory for this.
+    Starved(Purpose),
+    /// The answer is complete, in the buffer.
+    Complete,
+    /// The upstream connection is lost.
+    Lost(Lost),
+    /// The request's framing is broken.
+    BadRequest(Bad),
+    /// The answer is malformed.
+    BadResponse(Bad),
+    /// The client is gone.
+    ClientGone,
 }
 
 /// Both sides of one exchange, for as long as bytes move.

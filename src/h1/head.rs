@@ -7,6 +7,7 @@
 
 use core::mem::MaybeUninit;
 
+use super::field::{Name, list};
 use super::{Bad, Limits, Version};
 
 /// The most field lines a head may have, whatever the configuration says: they live on the stack.
@@ -60,6 +61,13 @@ impl<'a> Fields<'a> {
     /// The value of the first field line called `name`, in any case.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.0.iter().find(|f| f.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+
+    /// Whether a `Connection` field names `name` (RFC 9110 section 7.6.1).
+    pub(crate) fn names(&self, name: &[u8]) -> bool {
+        self.iter()
+            .filter(|(n, _)| Name::of(n) == Name::Connection)
+            .any(|(_, value)| list(value).any(|word| word.eq_ignore_ascii_case(name)))
     }
 }
 

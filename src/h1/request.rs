@@ -89,7 +89,7 @@ pub(crate) fn read(
             specials.push((name, index as u16));
         }
     }
-    if scan.names_fields && named_away(head, b"idempotency-key") {
+    if scan.names_fields && head.fields.names(b"idempotency-key") {
         scan.idempotency_key = false;
     }
     match scan.hosts {
@@ -111,11 +111,6 @@ pub(crate) fn read(
         max_forwards: scan.max_forwards.filter(|_| counted),
         names_fields: scan.names_fields,
     })
-}
-
-/// Whether a `Connection` field of `head` names `name` (RFC 9110 section 7.6.1).
-pub(crate) fn named_away(head: &RequestHead<'_>, name: &[u8]) -> bool {
-    super::rewrite::names(head.fields, name)
 }
 
 /// RFC 9112 section 3.2: origin-form, absolute-form, and `*` for OPTIONS.

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 use super::Version;
 use super::body::Body;
-use super::field::{self, Name};
+use super::field::Name;
 use super::head::{Fields, RequestHead, ResponseHead, offset};
 use super::request::{RequestFacts, Specials};
 use super::response::ResponseFacts;
@@ -70,14 +70,6 @@ pub(crate) struct ResponseWay<'a> {
     pub(crate) keep: bool,
     pub(crate) via: bool,
     pub(crate) changes: Option<&'a Changes>,
-}
-
-/// Whether a `Connection` field among `fields` names `name`.
-pub(crate) fn names(fields: Fields<'_>, name: &[u8]) -> bool {
-    fields
-        .iter()
-        .filter(|(n, _)| Name::of(n) == Name::Connection)
-        .any(|(_, value)| field::list(value).any(|word| word.eq_ignore_ascii_case(name)))
 }
 
 impl Plan {
@@ -246,7 +238,7 @@ impl Plan {
         if names_fields || changes.is_some_and(|c| !c.removed.is_empty()) {
             for (index, line) in fields.0.iter().enumerate() {
                 let name = Name::of(line.name.as_bytes());
-                let named = || names_fields && names(fields, line.name.as_bytes());
+                let named = || names_fields && fields.names(line.name.as_bytes());
                 if (name != Name::Other && goes(name, line.value))
                     || (!name.is_protected() && (named() || removed(line.name)))
                 {
