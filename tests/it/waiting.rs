@@ -152,9 +152,9 @@ fn b4_6_a_broken_download_is_continued() {
     let body: Arc<Vec<u8>> = Arc::new((0..9_000_000u32).map(|n| (n * 7 / 3) as u8).collect());
     let (one, died_one) = dying_download(&body, "\"same\"", 2);
     let (two, died_two) = dying_download(&body, "\"same\"", 1);
-    let proxy = Pointsman::service(&[one.addr, two.addr], &[]);
+    let proxy = Pointsman::service(&[one.addr, two.addr], &["--balance", "round-robin"]);
     let mut client = proxy.client();
-    for n in 0..6 {
+    for n in 0..8 {
         let answer = client.get("/s/v1/file");
         assert_eq!(answer.status(), 200);
         assert_eq!(checksum(&answer.body), checksum(&body), "{n}");
