@@ -13,6 +13,7 @@ mod exchange;
 mod forward;
 mod framing;
 mod harness;
+mod idle;
 mod life;
 mod limits;
 mod losses;

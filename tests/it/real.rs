@@ -8,7 +8,7 @@ use crate::harness::{Origin, Pointsman, Process, TempDir, eventually, notice, st
 use crate::wire::checksum;
 
 /// Whether `program` can be started; says so in one line if not.
-fn installed(program: &str, ask: &str) -> bool {
+pub(crate) fn installed(program: &str, ask: &str) -> bool {
     let quiet = Command::new(program).arg(ask).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if quiet.is_err() {
         notice(&format!("skipped: {program} is not installed"));
@@ -16,7 +16,7 @@ fn installed(program: &str, ask: &str) -> bool {
     quiet.is_ok()
 }
 
-fn wait_for(port: u16) {
+pub(crate) fn wait_for(port: u16) {
     eventually("the server accepts", || TcpStream::connect(("127.0.0.1", port)).is_ok());
 }
 
