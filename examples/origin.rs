@@ -1,14 +1,18 @@
 //! A small HTTP/1.1 origin to try the proxy with: `origin PORT [MILLISECONDS]`.
 //!
 //! A thread for each connection, blocking, keep-alive. It answers with its port, the method, the
-//! target, and the length and checksum (FNV-1a) of the body; `/bytes/N` is answered with N bytes.
+//! target, and the length and checksum (FNV-1a) of the body; `/bytes/N` is answered with N bytes,
+//! `/connections` with how many it has accepted.
 //! MILLISECONDS is how long it thinks before each answer. It knows nothing of the proxy.
 
 #![allow(clippy::disallowed_methods, reason = "outside the library there are clocks and threads")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -25,6 +29,7 @@ fn main() {
     let port = listener.local_addr().map_or(port, |a| a.port());
     println!("origin listening on 127.0.0.1:{port}");
     for stream in listener.incoming().flatten() {
+        CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         std::thread::spawn(move || serve(stream, port, pause_ms));
     }
 }
@@ -121,6 +126,9 @@ fn answer(port: u16, request: &Request) -> Vec<u8> {
     let Request { method, target, length, sum, .. } = request;
     let body = match target.strip_prefix("/bytes/").and_then(|n| n.parse::<usize>().ok()) {
         Some(n) => vec![b'x'; n],
+        None if target == "/connections" => {
+            CONNECTIONS.load(Ordering::Relaxed).to_string().into_bytes()
+        }
         None => format!("{port} {method} {target} {length} {sum:016x}\n").into_bytes(),
     };
     let mut bytes =
