@@ -181,7 +181,8 @@ fn visit(
                 }
             }
             other => {
-                seen.lost.push(format!("{method} {target}: {other:?}"));
+                let what = other.map(|answer| (answer.status(), answer.text()));
+                seen.lost.push(format!("{method} {target}: {what:?}"));
                 wire = Wire::connect(addr);
             }
         }
