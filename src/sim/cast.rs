@@ -171,7 +171,7 @@ fn suit(nature: &mut Nature, kind: Kind, n: usize, config: &Config, dice: &mut D
         }
         Kind::Budget => nature.misdeed = if n == 0 { 0 } else { 60 },
     }
-    if !config.retry_status.is_empty() && n > 0 {
+    if !config.retry_status.is_empty() && n > 0 && kind != Kind::Hang {
         nature.sheds = dice.pick(&[0, 20, 60]);
     }
 }

@@ -161,9 +161,10 @@ impl Watch {
     pub(super) fn look<N: Net>(&mut self, engine: &Engine<N>, book: &mut Book) {
         self.hear(book);
         let waited = !self.rooms.is_empty();
-        let admits = engine.stats().waited > self.waited;
-        self.look_at_rooms(&engine.glance_at_rooms(), book);
-        let waits = waited || admits || !self.rooms.is_empty();
+        let alone = book.plan.posts.iter().all(|post| post.service == 0);
+        let admits = alone && engine.stats().waited > self.waited;
+        self.look_at_rooms(&engine.glance_at_rooms(), admits, book);
+        let waits = waited || engine.stats().waited > self.waited || !self.rooms.is_empty();
         self.follow(book);
         self.look_at_peers(&engine.glance_at_peers(), waits, book);
         self.tally(engine.stats(), book);
@@ -235,7 +236,12 @@ impl Watch {
 
     /// Oracle 16: first in, first out; nobody waits beyond `wait`, no place is kept for nobody,
     /// and there are no more places than allowed.
-    fn look_at_rooms(&mut self, rooms: &[(String, Vec<Option<IpAddr>>)], book: &mut Book) {
+    fn look_at_rooms(
+        &mut self,
+        rooms: &[(String, Vec<Option<IpAddr>>)],
+        admits: bool,
+        book: &mut Book,
+    ) {
         let config = book.plan.config.clone();
         let mut now: BTreeMap<String, Vec<(IpAddr, usize)>> = BTreeMap::new();
         for (service, places) in rooms {
@@ -260,8 +266,9 @@ impl Watch {
                 }
             }
             // Who was called and has come back is let in again, whoever came meanwhile.
-            let front_stood = self.rooms.get(service).and_then(|r| Some(r.contains(here.first()?)));
-            if fresh && front_stood == Some(true) && here.len() > config.wait_requests {
+            let before = self.rooms.get(service).map_or(&[][..], Vec::as_slice);
+            let others_stood = here.iter().rev().skip(1).all(|who| before.contains(who));
+            if admits && fresh && others_stood && here.len() > config.wait_requests {
                 book.fail("16 the waiting room is too full", format!("{service}: {here:?}"));
             }
             now.insert(service.clone(), here);
