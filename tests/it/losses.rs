@@ -31,6 +31,26 @@ fn b4_4_s2_a_get_is_repeated_elsewhere() {
     assert_eq!(good.requests().len(), 12);
 }
 
+/// B4.4: after the first byte of an answer a request is not repeated, whatever its method: the
+/// endpoint has acted on it.
+#[test]
+fn b4_4_not_after_the_first_byte_of_an_answer() {
+    let read = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&read);
+    let origin = Origin::scripted(move |wire| {
+        if wire.request().is_ok() {
+            counter.fetch_add(1, Ordering::SeqCst);
+            wire.send("HTTP/1.1 200 OK\r\nContent-Le");
+        }
+    });
+    let proxy = Pointsman::service(&[origin.addr], &[]);
+    let answer = proxy.client().get("/s/v1/x");
+    assert_eq!(answer.status(), 502);
+    let said = answer.field("Proxy-Status").unwrap_or_default();
+    assert!(said.contains("error=http_response_incomplete"), "{said}");
+    assert_eq!(read.load(Ordering::SeqCst), 1);
+}
+
 /// s2, PUT and DELETE are idempotent, too; so is a POST with an Idempotency-Key (B4.3, B4.4).
 #[test]
 fn b4_4_s2_what_else_may_be_repeated() {
