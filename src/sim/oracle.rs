@@ -259,7 +259,7 @@ impl Book {
             self.count("failed, short patience")
         } else if config.wait_requests < 3 && matches!(seen, Seen::Own(502..=504) | Seen::Cut) {
             self.count("failed, no place to wait")
-        } else if life.started > MAX_REPEATS || self.retries >= 10 * config.retry_per_second {
+        } else if life.started >= MAX_REPEATS || self.retries >= 10 * config.retry_per_second {
             self.count("failed, no more repeats")
         } else if request.repeatable {
             self.fail("2 a repeatable request failed", format!("{what}, b{well} was well"));
