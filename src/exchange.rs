@@ -179,6 +179,14 @@ impl Exchange {
         self.promised_keep.is_some()
     }
 
+    /// The answer has broken off before a byte of it was passed on: the client need never know
+    /// that there was one.
+    pub(crate) fn unanswer(&mut self) {
+        self.promised_keep = None;
+        self.whole = None;
+        self.download = Download::Waiting { search: Search::default(), touched: true };
+    }
+
     /// Whether the answer's end is the end of the client's connection.
     pub(crate) fn ends_with_connection(&self) -> bool {
         matches!(self.download, Download::Body(Body::UntilClose))

@@ -187,6 +187,12 @@ impl<N: Net> Engine<N> {
                 Err(reason) => self.give_in(net, key, work, exchange, reason),
             };
         }
+        if exchange.answering() && work.response_bytes == 0 {
+            // B7.2: nothing was forwarded, so it is a 502 of ours and not a cut.
+            exchange.unanswer();
+            work.status = 0;
+            work.resp.give_up();
+        }
         let (sent, reused) = (work.req.written(), self.detach(&mut work));
         // What came over this connection and was not passed on must never be taken for a part of
         // what another one says.
