@@ -187,12 +187,7 @@ impl<N: Net> Engine<N> {
                 Err(reason) => self.give_in(net, key, work, exchange, reason),
             };
         }
-        if exchange.answering() && work.response_bytes == 0 {
-            // B7.2: nothing was forwarded, so it is a 502 of ours and not a cut.
-            exchange.unanswer();
-            work.status = 0;
-            work.resp.give_up();
-        }
+        take_back(&mut work, &mut exchange);
         let (sent, reused) = (work.req.written(), self.detach(&mut work));
         // What came over this connection and was not passed on must never be taken for a part of
         // what another one says.
@@ -354,6 +349,16 @@ impl<N: Net> Engine<N> {
         if let Some(surplus) = self.desk.peers.park(peer, link, self.now) {
             self.upstreams.remove(surplus);
         }
+    }
+}
+
+/// Takes an answer back of which nothing was forwarded: then its end is a 502 of ours and not a
+/// cut (`B7.2`).
+pub(super) fn take_back(work: &mut Work, exchange: &mut Exchange) {
+    if exchange.answering() && work.response_bytes == 0 {
+        exchange.unanswer();
+        work.status = 0;
+        work.resp.give_up();
     }
 }
 

@@ -12,6 +12,7 @@ use crate::summary::{Outcome, Reason, Summary};
 use crate::time::Ms;
 
 use super::Engine;
+use super::attempt::take_back;
 use super::bytes::push;
 use super::client::{Client, Ending, Phase, Stage, Work};
 use super::pump::{After, Applied};
@@ -74,10 +75,14 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
-        exchange: Exchange,
+        mut exchange: Exchange,
         reason: Reason,
     ) -> After {
         self.detach(&mut work);
+        // Who takes no byte will not take ours either.
+        if reason != Reason::ClientStalled {
+            take_back(&mut work, &mut exchange);
+        }
         match reason {
             Reason::Response(_) => {
                 self.desk.failed(&mut work.trip, Failure::BadResponse);

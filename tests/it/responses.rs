@@ -267,3 +267,15 @@ fn b8_6_damaged_answers() {
         assert!([End::Fin, End::Reset].contains(&end), "round {round}: {end:?}");
     }
 }
+
+/// B7.2: a body that is malformed before a byte of the answer was passed on is a 502, not a cut.
+#[test]
+fn b7_2_nothing_forwarded_is_a_502() {
+    let bytes = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    let origin = Origin::answering(bytes);
+    let proxy = Pointsman::before(origin.addr, &[]);
+    let mut client = proxy.client();
+    let answer = client.get("/x");
+    assert_eq!(answer.status(), 502, "{}", answer.head_text());
+    assert_eq!(client.get("/x").status(), 502, "the client's connection lives on");
+}
