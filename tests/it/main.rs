@@ -8,6 +8,7 @@
 mod article;
 mod cli;
 mod config;
+mod corpus;
 mod embed;
 mod exchange;
 mod forward;
@@ -20,6 +21,7 @@ mod losses;
 mod memory;
 mod names;
 mod pool;
+mod reader;
 mod real;
 mod responses;
 mod routing;
