@@ -26,5 +26,6 @@ mod real;
 mod responses;
 mod routing;
 mod story;
+mod upgrade;
 mod waiting;
 mod wire;
