@@ -49,7 +49,13 @@ macro_rules! files {
 }
 
 files! {
+    b7_1_corpus_cl_and_te: "requests/cl-and-te.txt",
     b7_1_corpus_lengths: "requests/lengths.txt",
+    b7_1_corpus_chunks: "requests/chunks.txt",
+    b7_1_corpus_lines: "requests/lines.txt",
+    b7_1_corpus_start_lines: "requests/start-lines.txt",
+    b7_1_corpus_targets: "requests/targets.txt",
+    b7_1_corpus_hosts: "requests/hosts.txt",
 }
 
 /// Every file is played, every name is there once, and there are enough of them.

@@ -154,9 +154,7 @@ fn is_authority(host: &[u8]) -> bool {
     let colon = host.iter().rposition(|&b| b == b':');
     let literal = host.first() == Some(&b'[');
     let (name, port) = match colon {
-        Some(at) if !literal || host[..at].last() == Some(&b']') => {
-            (&host[..at], &host[at + 1..])
-        }
+        Some(at) if !literal || host[..at].last() == Some(&b']') => (&host[..at], &host[at + 1..]),
         _ => (host, &b""[..]),
     };
     let bracketed = literal && name.len() > 2 && name.last() == Some(&b']');
@@ -208,7 +206,11 @@ impl Cursor<'_> {
         while is_tchar(self.peek()?) {
             self.at += 1;
         }
-        if self.at == begin { Err(Unread::Wrong(or)) } else { Ok(self.bytes[begin..self.at].into()) }
+        if self.at == begin {
+            Err(Unread::Wrong(or))
+        } else {
+            Ok(self.bytes[begin..self.at].into())
+        }
     }
 
     /// Wider than the grammar: bytes beyond ASCII, which browsers of old and many tools send raw.
@@ -289,7 +291,7 @@ impl Cursor<'_> {
         let mut content = Vec::new();
         loop {
             let size = self.chunk_size()?;
-            while self.peek()? == b';' {
+            if self.peek()? == b';' {
                 self.chunk_extension()?;
             }
             self.crlf("a chunk's first line does not end in CRLF")?;
@@ -312,18 +314,20 @@ impl Cursor<'_> {
         if digits == 0 { Err(Unread::Wrong("a chunk without a size")) } else { Ok(size) }
     }
 
-    /// `";" name [ "=" ( token / quoted-string ) ]`; no white space, which nobody sends.
+    /// Up to the end of the line. Wider than the grammar: what stands outside of quotes may be any
+    /// text, because it ends in the same place for everybody. A quoted string must be closed.
     fn chunk_extension(&mut self) -> Result<(), Unread> {
         self.byte(b';', "no chunk extension")?;
-        self.token("a chunk extension without a name")?;
-        if self.peek()? != b'=' {
-            return Ok(());
+        while is_text(self.peek()?) {
+            if self.next()? == b'"' {
+                self.quoted_string()?;
+            }
         }
-        self.at += 1;
-        if self.peek()? != b'"' {
-            return self.token("a chunk extension with an empty value").map(|_| ());
-        }
-        self.at += 1;
+        Ok(())
+    }
+
+    /// What follows an opening quote, the closing one included.
+    fn quoted_string(&mut self) -> Result<(), Unread> {
         loop {
             match self.next()? {
                 b'"' => return Ok(()),

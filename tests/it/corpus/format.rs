@@ -60,6 +60,8 @@ pub(super) enum Outcome {
     Refuse { status: u16, midway: bool },
     /// It has only begun. `midway`: what came of it has gone on.
     Waits { midway: bool },
+    /// Its client ends in its middle: no answer. `midway`: some of it may have gone on by then.
+    Gone { midway: bool },
     /// It reaches the origin, whose answer is none: the client gets this status from the proxy.
     Fail(u16),
     /// The origin answers before it is whole: the answer reaches the client, and both close.
@@ -104,6 +106,9 @@ pub(super) struct Case {
 pub(super) fn joined(pieces: &[Piece]) -> Vec<u8> {
     pieces.iter().flat_map(|piece| piece.bytes.iter().copied()).collect()
 }
+
+/// Stands in `>>` for the authority of the origin, which is not known before it listens.
+pub(super) const ORIGIN: &[u8] = b"\0origin\0";
 
 const A_GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -205,6 +210,7 @@ fn verdict(case: &mut Case, text: &str) -> Result<(), String> {
                 Outcome::Refuse { status, midway: words.next_if_eq(&"midway").is_some() }
             }
             "waits" => Outcome::Waits { midway: words.next_if_eq(&"midway").is_some() },
+            "gone" => Outcome::Gone { midway: words.next_if_eq(&"midway").is_some() },
             "close" => {
                 case.close = true;
                 continue;
@@ -234,7 +240,7 @@ fn check(case: &mut Case) -> Result<(), String> {
     }
     for outcome in &case.outcomes {
         match outcome {
-            Outcome::Refuse { .. } => case.close = true,
+            Outcome::Refuse { .. } | Outcome::Gone { .. } => case.close = true,
             Outcome::Early => (case.close, case.dropped) = (true, true),
             Outcome::Fail(_) | Outcome::Spoil | Outcome::Cut => case.dropped = true,
             _ => {}
@@ -271,10 +277,14 @@ fn bytes(text: &str) -> Result<Vec<u8>, String> {
             b'{' => {
                 let end = after.iter().position(|&b| b == b'}').ok_or("\\{ without }")?;
                 let inner = std::str::from_utf8(&after[..end]).map_err(|e| e.to_string())?;
+                rest = &after[end + 1..];
+                if inner == "origin" {
+                    out.extend_from_slice(ORIGIN);
+                    continue;
+                }
                 let (count, what) = inner.split_once('*').ok_or("\\{COUNT*BYTES}")?;
                 let count: usize = count.parse().map_err(|_| "\\{COUNT*BYTES}")?;
                 out.extend(bytes(what)?.repeat(count));
-                rest = &after[end + 1..];
             }
             _ => return Err(format!("no such escape: \\{}", char::from(*escape))),
         }

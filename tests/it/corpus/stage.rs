@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use pointsman::{Config, Endpoint, MemoryRegistry, Proxy, Registry as _};
 
-use super::format::{Piece, Script, Then};
+use super::format::{ORIGIN, Piece, Script, Then};
 use crate::reader::{self, Request, Unread};
 
 /// How long a run may take to come to what is expected of it. It is not waited for but by a run
@@ -160,7 +160,8 @@ fn config(with: &[(String, String)]) -> Config {
         ("forwarded", "off"),
     ];
     let fixed = fixed.iter().map(|(key, value)| (*key, *value));
-    for (key, value) in fixed.chain(with.iter().map(|(key, value)| (key.as_str(), value.as_str()))) {
+    for (key, value) in fixed.chain(with.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    {
         config.set(key, value).unwrap_or_else(|e| panic!("{e}"));
     }
     config
@@ -303,6 +304,20 @@ impl Stage {
                 Err(_) => return,
             }
         }
+    }
+
+    /// `bytes` with the authority of the origin where it is named.
+    pub(super) fn with_origin(&self, bytes: &[u8]) -> Vec<u8> {
+        let authority = self.listener.local_addr().unwrap().to_string();
+        let mut out = Vec::new();
+        let mut rest = bytes;
+        while let Some(at) = rest.windows(ORIGIN.len()).position(|window| window == ORIGIN) {
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(authority.as_bytes());
+            rest = &rest[at + ORIGIN.len()..];
+        }
+        out.extend_from_slice(rest);
+        out
     }
 
     /// What is alive in the proxy: clients, connections to the origin, and bytes of buffers.

@@ -31,8 +31,11 @@ fn play_so(case: &Case, way: Way) -> Result<(), String> {
     if stage.fronts[front].end.is_none() && !waits && !tunnel {
         probe(case, &mut stage, front, "/the-same-client")?;
     }
-    let other = stage.connect();
-    probe(case, &mut stage, other, "/another-client")?;
+    // Where the origin has not even seen a connection, nobody else can have been touched.
+    if !stage.backs.is_empty() || matches!(way, Way::Whole | Way::Dripped) {
+        let other = stage.connect();
+        probe(case, &mut stage, other, "/another-client")?;
+    }
     judge_reuse(case, &stage, arrived)?;
     for front in 0..stage.fronts.len() {
         stage.leave(front);
@@ -97,13 +100,18 @@ fn judge(case: &Case, way: Way, stage: &Stage, front: usize) -> Result<(), Strin
 }
 
 fn judge_origin(case: &Case, stage: &Stage) -> Result<(), String> {
-    let expected = case.origin_gets.clone().unwrap_or_else(|| joined(&case.client));
+    let expected = match &case.origin_gets {
+        Some(expected) => stage.with_origin(expected),
+        None => joined(&case.client),
+    };
     let arrive = case.outcomes.iter().filter(|outcome| outcome.arrives()).count();
     if stage.arrived.len() != arrive {
         let (n, seen) = (stage.arrived.len(), stage.arrived.iter().map(|a| shown(&a.bytes)));
         let seen: Vec<String> = seen.collect();
         let client = shown(&stage.fronts[0].got);
-        return Err(format!("{n} requests at the origin, not {arrive}: {seen:?}; client: {client}"));
+        return Err(format!(
+            "{n} requests at the origin, not {arrive}: {seen:?}; client: {client}"
+        ));
     }
     let whole: Vec<u8> = stage.arrived.iter().flat_map(|a| a.bytes.iter().copied()).collect();
     let Some(rest) = expected.strip_prefix(whole.as_slice()) else {
@@ -118,9 +126,9 @@ fn judge_origin(case: &Case, stage: &Stage) -> Result<(), String> {
     let closed = tails.iter().all(|back| back.side.end.is_some());
     let fine = match case.outcomes.last() {
         Some(Outcome::Waits { midway: true }) => tail == rest && !closed,
-        Some(Outcome::Refuse { midway: true, .. } | Outcome::Early) => {
-            rest.starts_with(tail) && closed
-        }
+        Some(
+            Outcome::Refuse { midway: true, .. } | Outcome::Gone { midway: true } | Outcome::Early,
+        ) => rest.starts_with(tail) && closed,
         Some(outcome) if outcome.arrives() => tail == rest,
         _ => tail.is_empty(),
     };
@@ -174,7 +182,7 @@ impl Told<'_> {
                 self.own(status, close)?;
                 self.nth += 1;
             }
-            Outcome::Waits { .. } => {}
+            Outcome::Waits { .. } | Outcome::Gone { .. } => {}
             Outcome::Spoil | Outcome::Cut => self.broken(outcome)?,
         }
         Ok(())
@@ -234,7 +242,8 @@ impl Told<'_> {
             self.take(&interim)?;
         }
         let read = reader::response(self.rest, &self.method(), false);
-        let read = read.map_err(|why| format!("{status} expected, {why:?}: {}", shown(self.rest)))?;
+        let read =
+            read.map_err(|why| format!("{status} expected, {why:?}: {}", shown(self.rest)))?;
         let ours = reader::values(&read.fields, "proxy-status");
         let ours = ours.iter().any(|value| value.starts_with(b"pointsman; error="));
         let closing = reader::values(&read.fields, "connection") == [b"close"];
