@@ -187,7 +187,10 @@ impl Scan {
             Name::Range => self.partial = true,
             Name::IdempotencyKey => self.idempotency_key = !value.is_empty(),
             Name::MaxForwards => {
-                self.max_forwards = core::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
+                // `parse` alone would take a sign.
+                let digits = value.iter().all(u8::is_ascii_digit).then_some(value);
+                let text = digits.and_then(|digits| core::str::from_utf8(digits).ok());
+                self.max_forwards = text.and_then(|text| text.parse().ok());
             }
             _ => self.note_framing(name, value)?,
         }
