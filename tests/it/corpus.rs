@@ -56,6 +56,11 @@ files! {
     b7_1_corpus_start_lines: "requests/start-lines.txt",
     b7_1_corpus_targets: "requests/targets.txt",
     b7_1_corpus_hosts: "requests/hosts.txt",
+    b7_1_corpus_sizes: "requests/sizes.txt",
+    b7_4_corpus_fields: "requests/fields.txt",
+    b7_6_corpus_pipelines: "requests/pipelines.txt",
+    b7_7_corpus_continue: "both/continue.txt",
+    b7_8_corpus_upgrade: "both/upgrade.txt",
 }
 
 /// Every file is played, every name is there once, and there are enough of them.

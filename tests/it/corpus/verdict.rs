@@ -5,7 +5,7 @@
 //! move.
 
 use super::format::{Case, Outcome, Piece, Then, joined};
-use super::stage::{Back, End, Stage, default_answer, shown};
+use super::stage::{Arrived, Back, End, Stage, default_answer, shown};
 use super::ways::{self, Way};
 use crate::reader::{self, Unread};
 
@@ -41,7 +41,8 @@ fn play_so(case: &Case, way: Way) -> Result<(), String> {
         stage.leave(front);
     }
     stage.until(|stage| {
-        let left = |back: &Back| !back.tail().is_empty() && back.side.end.is_none();
+        let begun = |back: &Back| back.raw || !back.tail().is_empty();
+        let left = |back: &Back| begun(back) && back.side.end.is_none();
         let held = stage.backs.iter().any(left);
         if held { Err("the origin is left with half a request".into()) } else { Ok(()) }
     })?;
@@ -69,7 +70,7 @@ fn probe(case: &Case, stage: &mut Stage, front: usize, target: &str) -> Result<(
         if stage.arrived.len() > n + 1 || arrived.request.target != target.as_bytes() {
             return Err(format!("{target} arrived as {}", shown(&arrived.bytes)));
         }
-        let want = plain_answer(case, n, &arrived.request, Some(true), false);
+        let want = plain_answer(case, arrived, Some(true), false);
         let got = &stage.fronts[front].got[before..];
         if got == want { Ok(()) } else { Err(format!("{target} was answered {}", shown(got))) }
     })
@@ -84,7 +85,7 @@ fn judge_reuse(case: &Case, stage: &Stage, arrived: usize) -> Result<(), String>
     match (again, case.dropped) {
         (true, true) => Err("the connection to the origin was used again".into()),
         (false, false) => Err("the connection to the origin was not used again".into()),
-        (false, true) if stage.backs[last].side.end.is_none() => {
+        (false, true) if stage.backs[last].side.end.is_none() && !stage.backs[last].raw => {
             Err("the connection to the origin was not closed".into())
         }
         _ => Ok(()),
@@ -217,7 +218,7 @@ impl Told<'_> {
             let arrived = self.stage.arrived.get(self.nth).ok_or("no such request")?;
             let old = joined(&self.case.client).windows(11).any(|w| w == b" HTTP/1.0\r\n");
             let keep = Some(!close).filter(|keep| old || !keep);
-            return Ok(plain_answer(self.case, self.nth, &arrived.request, keep, old));
+            return Ok(plain_answer(self.case, arrived, keep, old));
         };
         let mut len = 0;
         loop {
@@ -292,12 +293,11 @@ impl Told<'_> {
 /// The stage's own answer as it reaches a client: `keep` is what is said of the connection.
 fn plain_answer(
     case: &Case,
-    n: usize,
-    request: &reader::Request,
+    arrived: &Arrived,
     keep: Option<bool>,
     old: bool,
 ) -> Vec<u8> {
-    let answer = default_answer(n, request);
+    let answer = default_answer(arrived.number, &arrived.request);
     let line = answer.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1);
     let mut out = answer[..line].to_vec();
     if old {
