@@ -75,7 +75,7 @@ impl Side {
         match (then, &self.stream) {
             (Then::Settle, _) | (_, None) => {}
             (Then::End, Some(stream)) => drop(stream.shutdown(Shutdown::Write)),
-            (Then::Reset, Some(_)) => self.stream = None,
+            (Then::Reset, Some(_)) => (self.stream, self.end) = (None, Some(End::Reset)),
         }
     }
 }

@@ -28,11 +28,14 @@ fn play_so(case: &Case, way: Way) -> Result<(), String> {
     stage.until(|stage| judge(case, way, stage, front))?;
     let waits = matches!(case.outcomes.last(), Some(Outcome::Waits { .. }));
     let (arrived, tunnel) = (stage.arrived.len(), stage.backs.iter().any(|back| back.raw));
-    if stage.fronts[front].end.is_none() && !waits && !tunnel {
+    let open = stage.fronts[front].end.is_none() && !waits && !tunnel;
+    if open {
         probe(case, &mut stage, front, "/the-same-client")?;
     }
-    // Where the origin has not even seen a connection, nobody else can have been touched.
-    if !stage.backs.is_empty() || matches!(way, Way::Whole | Way::Dripped) {
+    // Where the origin has not even seen a connection, nobody else can have been touched; and where
+    // it has said nothing odd, the same client's next answer shows as much as another's.
+    let touched = !stage.backs.is_empty() && (!open || !case.origin.is_empty());
+    if touched || matches!(way, Way::Whole | Way::Dripped) {
         let other = stage.connect();
         probe(case, &mut stage, other, "/another-client")?;
     }
@@ -144,7 +147,11 @@ fn judge_client(case: &Case, way: Way, stage: &Stage, front: usize) -> Result<()
         let last = number + 1 == case.outcomes.len();
         told.outcome(*outcome, last)?;
     }
-    let broken = matches!(case.outcomes.last(), Some(Outcome::Spoil | Outcome::Cut));
+    let broken = match case.outcomes.last() {
+        Some(Outcome::Spoil | Outcome::Cut) => true,
+        Some(Outcome::Own { either, .. }) => *either && way != Way::Whole,
+        _ => false,
+    };
     if !told.rest.is_empty() {
         return Err(format!("the client got more: {}", shown(told.rest)));
     }
@@ -178,7 +185,14 @@ impl Told<'_> {
                 self.take(&want)?;
                 self.nth += 1;
             }
-            Outcome::Own(status) | Outcome::Refuse { status, .. } => self.own(status, close)?,
+            Outcome::Own { status, either: true }
+                if self.end.is_some() && self.way != Way::Whole =>
+            {
+                self.own(status, true)?;
+            }
+            Outcome::Own { status, .. } | Outcome::Refuse { status, .. } => {
+                self.own(status, close)?;
+            }
             Outcome::Fail(status) => {
                 self.own(status, close)?;
                 self.nth += 1;
@@ -291,12 +305,7 @@ impl Told<'_> {
 }
 
 /// The stage's own answer as it reaches a client: `keep` is what is said of the connection.
-fn plain_answer(
-    case: &Case,
-    arrived: &Arrived,
-    keep: Option<bool>,
-    old: bool,
-) -> Vec<u8> {
+fn plain_answer(case: &Case, arrived: &Arrived, keep: Option<bool>, old: bool) -> Vec<u8> {
     let answer = default_answer(arrived.number, &arrived.request);
     let line = answer.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1);
     let mut out = answer[..line].to_vec();
