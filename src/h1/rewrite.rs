@@ -136,7 +136,13 @@ impl Plan {
         let line_end = self.drops.first().map_or(0, |first| first.1 as usize);
         let version = if way.client == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         self.prefix.extend_from_slice(version.as_bytes());
-        self.prefix.extend_from_slice(&head.bytes[version.len()..line_end]);
+        let (status, reason) = head.bytes[version.len()..line_end].split_at(" 200".len());
+        self.prefix.extend_from_slice(status);
+        // The space is sent even if no reason follows (RFC 9112 section 4).
+        if reason.first() != Some(&b' ') {
+            self.prefix.push(b' ');
+        }
+        self.prefix.extend_from_slice(reason);
         if !facts.is_interim() {
             match (way.client, way.keep) {
                 (_, false) => self.prefix.extend_from_slice(b"Connection: close\r\n"),
@@ -457,6 +463,11 @@ mod tests {
                  Trailer: a\r\n",
                 &new,
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: a\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200\r\nContent-Length: 0\r\n",
+                &new,
+                "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n",
             ),
             (
                 "HTTP/1.1 103 Early Hints\r\nLink: x\r\nConnection: Nosy\r\nNosy: 1\r\n",
