@@ -18,7 +18,8 @@ pub(crate) struct ResponseFacts {
     pub(crate) keep: bool,
     /// How long the endpoint says it keeps an idle connection: `Keep-Alive: timeout=N`.
     pub(crate) idle_limit_ms: Option<u64>,
-    /// Whether the `Content-Length` lines must not go on: they contradict the framing.
+    /// Whether the `Content-Length` lines must not go on: they contradict the framing, or stand
+    /// where none may be, even with 0 (RFC 9110 section 8.6).
     pub(crate) hide_length: bool,
     /// Whether `Connection` names fields beyond the usual words.
     pub(crate) names_fields: bool,
@@ -72,7 +73,7 @@ pub(crate) fn read(
         status,
         keep: wanted && !contradicts && body != Body::UntilClose,
         idle_limit_ms,
-        hide_length: contradicts,
+        hide_length: contradicts || never_a_body && scan.length.is_some(),
         body,
         names_fields: scan.names_fields,
     })

@@ -465,6 +465,16 @@ mod tests {
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: a\r\n\r\n",
             ),
             (
+                "HTTP/1.1 204 No\r\nContent-Length: 0\r\nA: b\r\n",
+                &new,
+                "HTTP/1.1 204 No\r\nA: b\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 103 No\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+                &new,
+                "HTTP/1.1 103 No\r\n\r\n",
+            ),
+            (
                 "HTTP/1.1 200\r\nContent-Length: 0\r\n",
                 &new,
                 "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n",
