@@ -180,7 +180,8 @@ impl Scan {
             Name::Range => self.partial = true,
             Name::IdempotencyKey => self.idempotency_key = !value.is_empty(),
             Name::MaxForwards => {
-                self.max_forwards = core::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
+                let earlier = self.max_forwards.into_iter();
+                self.max_forwards = earlier.chain(max_forwards(value)).min();
             }
             _ => self.note_framing(name, value)?,
         }
@@ -245,6 +246,17 @@ fn content_length(value: &[u8]) -> Option<u64> {
     }
     value.iter().try_fold(0u64, |sum, digit| {
         digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0'))
+    })
+}
+
+/// Digits and nothing else. What is beyond counting is the most that can be counted.
+fn max_forwards(value: &[u8]) -> Option<u32> {
+    if value.is_empty() {
+        return None;
+    }
+    value.iter().try_fold(0u32, |sum, digit| {
+        let hops = || sum.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
+        digit.is_ascii_digit().then(hops)
     })
 }
 
@@ -322,6 +334,24 @@ mod tests {
             ("GET / HTTP/1.0\r\nExpect: cookies\r\n\r\n", None),
         ] {
             assert_eq!(facts(text).err(), expected, "{text}");
+        }
+    }
+
+    /// B7.4, RFC 9110 section 7.6.2
+    #[test]
+    fn hops_are_counted_where_they_count() {
+        for (method, lines, expected) in [
+            ("TRACE", "Max-Forwards: 0\r\n", Some(0)),
+            ("OPTIONS", "Max-Forwards: 007\r\n", Some(7)),
+            ("OPTIONS", "Max-Forwards: 99999999999\r\n", Some(u32::MAX)),
+            ("OPTIONS", "Max-Forwards: 4294967299\r\n", Some(u32::MAX)),
+            ("OPTIONS", "Max-Forwards: 5\r\nMax-Forwards: 0\r\n", Some(0)),
+            ("OPTIONS", "Max-Forwards: +5\r\n", None),
+            ("OPTIONS", "Max-Forwards:\r\n", None),
+            ("GET", "Max-Forwards: 0\r\n", None),
+        ] {
+            let text = format!("{method} / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+            assert_eq!(facts(&text).unwrap().max_forwards, expected, "{method} {lines}");
         }
     }
 
