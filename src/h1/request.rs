@@ -172,10 +172,12 @@ impl Scan {
                 self.te_trailers |= field::list(value).any(trailers);
             }
             Name::Expect if version == Version::Http11 => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Bad::Expect);
+                for word in field::list(value) {
+                    if !word.eq_ignore_ascii_case(b"100-continue") {
+                        return Err(Bad::Expect);
+                    }
+                    self.expects = true;
                 }
-                self.expects = true;
             }
             Name::Range => self.partial = true,
             Name::IdempotencyKey => self.idempotency_key = !value.is_empty(),
@@ -332,6 +334,8 @@ mod tests {
             ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Method)),
             ("GET / HTTP/1.1\r\nHost: a\r\nExpect: cookies\r\n\r\n", Some(Bad::Expect)),
             ("GET / HTTP/1.0\r\nExpect: cookies\r\n\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: a\r\nExpect: ,100-continue, a\r\n\r\n", Some(Bad::Expect)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nExpect: ,100-Continue ,\r\n\r\n", None),
         ] {
             assert_eq!(facts(text).err(), expected, "{text}");
         }
