@@ -104,7 +104,8 @@ pub(crate) fn read(
         version: head.version,
         body: scan.body(head.version)?,
         keep: if head.version == Version::Http11 { !scan.close } else { scan.keep && !scan.close },
-        te_trailers: scan.te_trailers,
+        // An HTTP/1.0 client would be sent no trailers: nobody may be told that it takes them.
+        te_trailers: scan.te_trailers && head.version == Version::Http11,
         idempotency_key: scan.idempotency_key,
         partial: scan.partial,
         expects: scan.expects,

@@ -98,7 +98,8 @@ impl Plan {
             self.joined(b"Via: ", head.fields, specials, Name::Via, via(head.version).as_bytes());
         }
         if facts.te_trailers {
-            self.prefix.extend_from_slice(b"TE: trailers\r\n");
+            // It is for the next hop alone, and says so (RFC 9110 section 10.1.4).
+            self.prefix.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
         }
         if let Some(hops) = facts.max_forwards {
             let _ = write!(self.prefix, "Max-Forwards: {}\r\n", hops.saturating_sub(1));
@@ -364,7 +365,11 @@ mod tests {
             ),
             (
                 "GET / HTTP/1.1\r\nHost: a\r\nConnection: TE\r\nTE: gzip, trailers\r\n",
-                "GET /new HTTP/1.1\r\nTE: trailers\r\nHost: a\r\n\r\n",
+                "GET /new HTTP/1.1\r\nConnection: TE\r\nTE: trailers\r\nHost: a\r\n\r\n",
+            ),
+            (
+                "GET / HTTP/1.0\r\nHost: a\r\nConnection: TE\r\nTE: trailers\r\n",
+                "GET /new HTTP/1.1\r\nHost: a\r\n\r\n",
             ),
             ("GET / HTTP/1.1\r\nHost: a\r\nTE: gzip\r\n", "GET /new HTTP/1.1\r\nHost: a\r\n\r\n"),
             (
