@@ -63,6 +63,13 @@ impl<'a> Fields<'a> {
         self.0.iter().find(|f| f.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
+    /// Everything that `Connection` fields name, as one list.
+    pub(crate) fn connection_options(&self) -> Vec<u8> {
+        let named = self.iter().filter(|(n, _)| Name::of(n) == Name::Connection);
+        let values: Vec<&[u8]> = named.map(|(_, value)| value).collect();
+        values.join(&b',')
+    }
+
     /// Whether a `Connection` field names `name` (RFC 9110 section 7.6.1).
     pub(crate) fn names(&self, name: &[u8]) -> bool {
         self.iter()

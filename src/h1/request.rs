@@ -97,12 +97,16 @@ pub(crate) fn read(
         0 if head.version == Version::Http10 => {}
         _ => return Err(Bad::Host),
     }
+    let mut body = scan.body(head.version)?;
+    if scan.names_fields {
+        body.drop_trailers(head.fields.connection_options());
+    }
     let method = Method::of(head.method);
     let counted = matches!(method, Method::Trace | Method::Options);
     Ok(RequestFacts {
         method,
         version: head.version,
-        body: scan.body(head.version)?,
+        body,
         keep: if head.version == Version::Http11 { !scan.close } else { scan.keep && !scan.close },
         // An HTTP/1.0 client would be sent no trailers: nobody may be told that it takes them.
         te_trailers: scan.te_trailers && head.version == Version::Http11,

@@ -57,13 +57,16 @@ pub(crate) fn read(
     }
     let status = head.status;
     let never_a_body = status < 200 || status == 204;
-    let body = if never_a_body || status == 304 || method == Method::Head {
+    let mut body = if never_a_body || status == 304 || method == Method::Head {
         Body::NONE
     } else if scan.chunked {
         Body::chunked(wrapping)
     } else {
         scan.length.map_or(Body::UntilClose, Body::Length)
     };
+    if scan.names_fields {
+        body.drop_trailers(head.fields.connection_options());
+    }
     let wanted =
         if head.version == Version::Http11 { !scan.close } else { scan.keep && !scan.close };
     // A body announced where none may be will come all the same: it would poison the next answer.
