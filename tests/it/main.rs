@@ -23,6 +23,8 @@ mod pool;
 mod real;
 mod responses;
 mod routing;
+mod standard;
+mod standard_answers;
 mod story;
 mod waiting;
 mod wire;
