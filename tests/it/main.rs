@@ -28,6 +28,7 @@ mod routing;
 mod standard;
 mod standard_answers;
 mod story;
+mod upgrade;
 mod uploads;
 mod waiting;
 mod wire;
