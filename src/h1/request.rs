@@ -138,7 +138,8 @@ fn read_target(head: &mut RequestHead<'_>) -> Result<(), Bad> {
     let rest = rest.strip_prefix(b"://").ok_or(Bad::Target)?;
     let end = rest.iter().position(|&b| b == b'/' || b == b'?').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    if authority.is_empty() || !head::is_host(authority) {
+    // No host, even with a port, is no http URI (RFC 9110 section 4.2.1).
+    if authority.is_empty() || authority[0] == b':' || !head::is_host(authority) {
         return Err(Bad::Host);
     }
     head.authority = Some(authority);
@@ -346,6 +347,7 @@ mod tests {
             ("GET / HTTP/1.0\r\n\r\n", None),
             ("GET / HTTP/1.0\r\nHost: {\r\n\r\n", Some(Bad::Host)),
             ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Host)),
+            ("GET http://:80/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Host)),
             ("GET http://u@h/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Host)),
             ("GET ftp://h/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
             ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
