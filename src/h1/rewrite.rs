@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::Version;
+use super::address::push_ip;
 use super::body::Body;
 use super::field::Name;
 use super::head::{Fields, RequestHead, ResponseHead, offset};
@@ -97,16 +98,9 @@ impl Plan {
         if way.via {
             self.joined(b"Via: ", head.fields, specials, Name::Via, via(head.version).as_bytes());
         }
-        if facts.te_trailers {
-            // It is for the next hop alone, and says so (RFC 9110 section 10.1.4).
-            self.prefix.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
-        }
+        self.for_the_next_hop(facts);
         if let Some(hops) = facts.max_forwards {
             let _ = write!(self.prefix, "Max-Forwards: {}\r\n", hops.saturating_sub(1));
-        }
-        if let Some(protocols) = &facts.upgrade {
-            self.prefix.extend_from_slice(b"Connection: Upgrade\r\n");
-            self.line(b"Upgrade: ", protocols);
         }
         let mut seen_length = false;
         let chunked = matches!(facts.body, Body::Chunked(_));
@@ -195,6 +189,24 @@ impl Plan {
         self.prefix.extend_from_slice(name);
         self.prefix.extend_from_slice(value);
         self.prefix.extend_from_slice(b"\r\n");
+    }
+
+    /// What is for the next hop alone is listed in `Connection` (RFC 9110 section 7.6.1), in one
+    /// line: there are endpoints that read no second one.
+    fn for_the_next_hop(&mut self, facts: &RequestFacts) {
+        let options: &[u8] = match (&facts.upgrade, facts.te_trailers) {
+            (Some(_), true) => b"Upgrade, TE",
+            (Some(_), false) => b"Upgrade",
+            (None, true) => b"TE",
+            (None, false) => return,
+        };
+        self.line(b"Connection: ", options);
+        if facts.te_trailers {
+            self.line(b"TE: ", b"trailers");
+        }
+        if let Some(protocols) = &facts.upgrade {
+            self.line(b"Upgrade: ", protocols);
+        }
     }
 
     /// `B7.5`: who asked, for which host, over what.
@@ -289,26 +301,6 @@ fn via(version: Version) -> &'static str {
     match version {
         Version::Http10 => "1.0 pointsman",
         Version::Http11 => "1.1 pointsman",
-    }
-}
-
-/// Appends the address as text: v4 by hand, because every request of every client pays for it.
-fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
-    let IpAddr::V4(v4) = ip.to_canonical() else {
-        let _ = write!(out, "{ip}");
-        return;
-    };
-    for (place, octet) in v4.octets().into_iter().enumerate() {
-        if place > 0 {
-            out.push(b'.');
-        }
-        if octet >= 100 {
-            out.push(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            out.push(b'0' + octet / 10 % 10);
-        }
-        out.push(b'0' + octet % 10);
     }
 }
 
