@@ -37,6 +37,18 @@ fn rfc9112_2_2_a_line_feed_before_a_request_is_refused() {
     assert!(origin.requests().is_empty());
 }
 
+/// RFC 9112, 2.2: an empty line before or behind a request is no part of it, and goes no further.
+#[test]
+fn rfc9112_2_2_empty_lines_do_not_go_on() {
+    let (origin, request) = (Origin::polite(), "POST / HTTP/1.1\r\nHost: t\r\n");
+    let proxy = Pointsman::before(origin.addr, &["--forwarded", "off"]);
+    let mut client = proxy.client();
+    client.send(format!("\r\n\r\n{request}Content-Length: 2\r\n\r\nhi\r\n\r\n{request}\r\n"));
+    assert!(client.answer("POST").text().contains("POST / 2 "));
+    assert!(client.answer("POST").text().contains("POST / 0 "));
+    assert_eq!(origin.last().head_text(), format!("{request}\r\n"));
+}
+
 /// RFC 9112, 3.2.1 and 3.2.2: an absolute target goes on in origin-form, `/` for no path; its
 /// authority is the Host, whatever the Host field says.
 #[test]
@@ -280,7 +292,9 @@ fn rfc9110_9_3_2_our_own_answers_to_head_and_connect() {
     for _ in 0..2 {
         let answer = client.ask("HEAD /none HTTP/1.1\r\nHost: t\r\n\r\n");
         assert_eq!(answer.status(), 404);
-        assert_ne!(answer.field("Content-Length").unwrap_or_default(), "0");
+        // RFC 9110, 8.6: the length that GET would have.
+        let full = client.get("/none");
+        assert_eq!(answer.field("Content-Length"), Some(full.body.len().to_string()));
         assert_eq!(client.get("/s/v1/x").status(), 200, "no byte of a body in between");
     }
     for target in ["t:443", "t:", ":80", "t", "/"] {
@@ -290,6 +304,25 @@ fn rfc9110_9_3_2_our_own_answers_to_head_and_connect() {
         assert!(answer.says("Allow", "GET") && !answer.says("Allow", "CONNECT"), "{target}");
         assert_eq!(client.end(), End::Fin);
     }
+}
+
+/// RFC 9112, 9.3.2: pipelined or not, an endpoint gets the next request when it has answered.
+#[test]
+fn rfc9112_9_3_2_nothing_is_pipelined_to_an_endpoint() {
+    let origin = Origin::scripted(|wire| {
+        while let Ok(request) = wire.request() {
+            let early = wire.ends_within(Duration::from_millis(30));
+            assert_eq!(early, End::Silent, "{}", request.head_text());
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let proxy = Pointsman::before(origin.addr, &[]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n".repeat(10));
+    for _ in 0..10 {
+        assert_eq!(client.answer("GET").text(), "ok");
+    }
+    assert_eq!(origin.connections(), 1);
 }
 
 /// RFC 9112, 9.3: a request that is refused before its body was read ends its connection; one

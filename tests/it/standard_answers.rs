@@ -241,3 +241,47 @@ fn rfc9112_6_3_what_has_no_body_ends_with_its_head() {
         assert_eq!(client.ends_within(Duration::from_millis(100)), End::Silent, "{head}");
     }
 }
+
+/// RFC 9110, 7.8: with an expectation and an upgrade, the 100 comes first, then the 101; both
+/// options stand in one `Connection`.
+#[test]
+fn rfc9110_7_8_the_100_comes_before_the_101() {
+    let origin = Origin::scripted(|wire| {
+        let head = wire.head().expect("a head");
+        assert_eq!(head.fields("Connection"), ["Upgrade, TE"], "{}", head.head_text());
+        assert!(head.says("Expect", "100-continue"), "{}", head.head_text());
+        wire.send("HTTP/1.1 100 Continue\r\n\r\n");
+        assert_eq!(wire.take(5).expect("the body"), b"hello");
+        wire.send("HTTP/1.1 101 Sure\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+        let bytes = wire.some();
+        wire.send(bytes);
+    });
+    let proxy = Pointsman::before(origin.addr, &[]);
+    let mut client = proxy.client();
+    client.send(
+        "POST / HTTP/1.1\r\nHost: t\r\nConnection: TE, upgrade\r\nUpgrade: echo\r\n\
+         TE: trailers\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+    );
+    assert_eq!(client.try_answer("POST").expect("a 100").status(), 100);
+    client.send("hello");
+    assert_eq!(client.try_answer("POST").expect("a 101").status(), 101);
+    client.send("ping");
+    assert_eq!(client.take(4).expect("an echo"), b"ping");
+}
+
+/// B2.3: no descriptor for a connection to an endpoint: the request waits, and is then a 503. It
+/// goes on as soon as there is one.
+#[test]
+fn b2_3_out_of_descriptors_is_503() {
+    let origin = Origin::polite();
+    let proxy = Pointsman::before(origin.addr, &["--wait", "300ms"]);
+    let mut client = proxy.client();
+    assert_eq!(client.ask("TRACE / HTTP/1.1\r\nHost: t\r\nMax-Forwards: 0\r\n\r\n").status(), 200);
+    proxy.limit_open_files(3);
+    let answer = client.get("/");
+    assert_eq!(answer.status(), 503, "{}", answer.text());
+    assert_eq!(answer.field("Retry-After").as_deref(), Some("1"));
+    assert!(answer.text().contains("out of descriptors"), "{}", answer.text());
+    proxy.limit_open_files(1_000);
+    assert_eq!(client.get("/").status(), 200, "the same connection goes on");
+}
