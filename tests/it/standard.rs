@@ -80,6 +80,16 @@ fn rfc9112_3_2_4_a_star_is_for_options() {
     assert_eq!(origin.last().target(), "*");
 }
 
+/// RFC 9112, 3.2.4: an absolute target without a path is `/` for OPTIONS, too: a deviation, for
+/// routes are made of paths.
+#[test]
+fn rfc9112_3_2_4_options_of_a_bare_authority() {
+    for (target, path) in [("http://a.example", "/"), ("http://a.example?q", "/?q")] {
+        let got = seen(&[], format!("OPTIONS {target} HTTP/1.1\r\nHost: t\r\n\r\n"));
+        assert_eq!((got.target(), got.field("Host")), (path.into(), Some("a.example".into())));
+    }
+}
+
 /// RFC 9110, 5.5: white space around a value is no part of it, where we act on the value.
 #[test]
 fn rfc9110_5_5_white_space_around_values() {
