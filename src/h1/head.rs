@@ -63,6 +63,13 @@ impl<'a> Fields<'a> {
         self.0.iter().find(|f| f.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
+    /// Everything that `Connection` fields name, as one list.
+    pub(crate) fn connection_options(&self) -> Vec<u8> {
+        let named = self.iter().filter(|(n, _)| Name::of(n) == Name::Connection);
+        let values: Vec<&[u8]> = named.map(|(_, value)| value).collect();
+        values.join(&b',')
+    }
+
     /// Whether a `Connection` field names `name` (RFC 9110 section 7.6.1).
     pub(crate) fn names(&self, name: &[u8]) -> bool {
         self.iter()
@@ -147,6 +154,7 @@ pub(crate) fn parse_request<'b>(
     slots: &'b mut Slots<'b>,
     limits: &Limits,
 ) -> Result<Option<RequestHead<'b>>, Bad> {
+    check_start(bytes)?;
     let mut head = httparse::Request::new(&mut []);
     let parsed = head.parse_with_uninit_headers(bytes, limited(slots, limits));
     let len = match parsed {
@@ -182,6 +190,7 @@ pub(crate) fn parse_response<'b>(
     slots: &'b mut Slots<'b>,
     limits: &Limits,
 ) -> Result<Option<ResponseHead<'b>>, Bad> {
+    check_start(bytes)?;
     let mut head = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let parsed =
@@ -206,6 +215,13 @@ pub(crate) fn parse_response<'b>(
     check_lines(bytes, fields)?;
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     Ok(Some(ResponseHead { status, version, fields, bytes }))
+}
+
+/// httparse skips empty lines before a start line, by bare LF, too. Those before a request are
+/// taken away by [`empty_lines`]; before a response there are none.
+fn check_start(bytes: &[u8]) -> Result<(), Bad> {
+    let line_end = bytes.starts_with(b"\n") || bytes.starts_with(b"\r\n");
+    if line_end { Err(Bad::StartLine) } else { Ok(()) }
 }
 
 fn limited<'s, 'b>(
@@ -316,6 +332,8 @@ mod tests {
             (b"GET / HTTP/1.1\nHost: a\r\n\r\n", Err(Bad::StartLine)),
             (b"GET / HTTP/1.1\r\nHost: a\r\n\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\n\n", Err(Bad::StartLine)),
+            (b"\nGET / HTTP/1.1\r\n\r\n", Err(Bad::StartLine)),
+            (b"\rGET / HTTP/1.1\r\n\r\n", Err(Bad::StartLine)),
             (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", Err(Bad::FieldLine)),
@@ -352,6 +370,9 @@ mod tests {
             (b"HTTP/1.1 600 X\r\n\r\n", Err(Bad::Status)),
             (b"HTTP/1.1 099 X\r\n\r\n", Err(Bad::Status)),
             (b"HTTP/1.1 200 OK\n\r\n", Err(Bad::StartLine)),
+            (b"\r\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
+            (b"\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
+            (b"\rHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
             (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", Err(Bad::FieldLine)),
             (b"HTTP/1.1 200 OK\r\nA: b\n\r\n", Err(Bad::FieldLine)),
             (b"HTTP/2.0 200 OK\r\n\r\n", Err(Bad::Version)),
