@@ -147,6 +147,10 @@ pub(crate) fn parse_request<'b>(
     slots: &'b mut Slots<'b>,
     limits: &Limits,
 ) -> Result<Option<RequestHead<'b>>, Bad> {
+    if begins_with_a_line_end(bytes) {
+        // A lone CR may still become an empty line, which whoever reads takes away.
+        return if bytes == b"\r" { Ok(None) } else { Err(Bad::StartLine) };
+    }
     let mut head = httparse::Request::new(&mut []);
     let parsed = head.parse_with_uninit_headers(bytes, limited(slots, limits));
     let len = match parsed {
@@ -182,6 +186,9 @@ pub(crate) fn parse_response<'b>(
     slots: &'b mut Slots<'b>,
     limits: &Limits,
 ) -> Result<Option<ResponseHead<'b>>, Bad> {
+    if begins_with_a_line_end(bytes) {
+        return Err(Bad::StartLine);
+    }
     let mut head = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let parsed =
@@ -206,6 +213,11 @@ pub(crate) fn parse_response<'b>(
     check_lines(bytes, fields)?;
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     Ok(Some(ResponseHead { status, version, fields, bytes }))
+}
+
+/// httparse skips line ends in front of a start line, a bare LF among them; we do not.
+fn begins_with_a_line_end(bytes: &[u8]) -> bool {
+    matches!(bytes.first(), Some(b'\r' | b'\n'))
 }
 
 fn limited<'s, 'b>(
@@ -316,6 +328,9 @@ mod tests {
             (b"GET / HTTP/1.1\nHost: a\r\n\r\n", Err(Bad::StartLine)),
             (b"GET / HTTP/1.1\r\nHost: a\r\n\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\n\n", Err(Bad::StartLine)),
+            (b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::StartLine)),
+            (b"\r", Ok(None)),
+            (b"\r\r", Err(Bad::StartLine)),
             (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", Err(Bad::FieldLine)),
@@ -352,6 +367,8 @@ mod tests {
             (b"HTTP/1.1 600 X\r\n\r\n", Err(Bad::Status)),
             (b"HTTP/1.1 099 X\r\n\r\n", Err(Bad::Status)),
             (b"HTTP/1.1 200 OK\n\r\n", Err(Bad::StartLine)),
+            (b"\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
+            (b"\r\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
             (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", Err(Bad::FieldLine)),
             (b"HTTP/1.1 200 OK\r\nA: b\n\r\n", Err(Bad::FieldLine)),
             (b"HTTP/2.0 200 OK\r\n\r\n", Err(Bad::Version)),
