@@ -153,7 +153,7 @@ pub(crate) fn parse_request<'b>(
     }
     let mut head = httparse::Request::new(&mut []);
     let parsed = head.parse_with_uninit_headers(bytes, limited(slots, limits));
-    let len = match parsed {
+    let len = match unless_version_is_open(parsed, bytes) {
         Ok(httparse::Status::Complete(len)) if len <= limits.head_bytes => len,
         Ok(httparse::Status::Complete(_)) => return Err(Bad::HeadTooLarge),
         Ok(httparse::Status::Partial) => {
@@ -193,7 +193,7 @@ pub(crate) fn parse_response<'b>(
     let config = httparse::ParserConfig::default();
     let parsed =
         config.parse_response_with_uninit_headers(&mut head, bytes, limited(slots, limits));
-    let len = match parsed {
+    let len = match unless_version_is_open(parsed, bytes) {
         Ok(httparse::Status::Complete(len)) if len <= limits.head_bytes => len,
         Ok(httparse::Status::Complete(_)) => return Err(Bad::HeadTooLarge),
         Ok(httparse::Status::Partial) => {
@@ -231,6 +231,26 @@ fn limited<'s, 'b>(
 fn partial_target(bytes: &[u8]) -> usize {
     let mut words = bytes.splitn(3, |&b| b == b' ');
     words.nth(1).map_or(0, <[u8]>::len)
+}
+
+/// What httparse says, but for a version of which only the beginning is here: whether it will be
+/// another version or none must not depend on where the bytes were cut.
+fn unless_version_is_open(
+    parsed: httparse::Result<usize>,
+    bytes: &[u8],
+) -> httparse::Result<usize> {
+    match parsed {
+        Err(httparse::Error::Version) if version_is_open(bytes) => Ok(httparse::Status::Partial),
+        other => other,
+    }
+}
+
+/// Whether `bytes` end in the beginning of a version: `HTTP/2`.
+fn version_is_open(bytes: &[u8]) -> bool {
+    let alone = (!bytes.contains(&b' ')).then_some(bytes);
+    let word = bytes.splitn(3, |&b| b == b' ').nth(2).or(alone);
+    let fits = |(&b, &like): (&u8, &u8)| if like == b'0' { b.is_ascii_digit() } else { b == like };
+    word.is_some_and(|word| word.len() <= 8 && word.iter().zip(b"HTTP/0.0").all(fits))
 }
 
 /// What httparse's refusal means in our words.
@@ -340,6 +360,9 @@ mod tests {
             (b"GET / HTTP/1.1 \r\n\r\n", Err(Bad::StartLine)),
             (b"GE(T / HTTP/1.1\r\n\r\n", Err(Bad::StartLine)),
             (b"GET / HTTP/2.0\r\n\r\n", Err(Bad::Version)),
+            (b"GET / HTTP/2", Ok(None)),
+            (b"GET / HTTP/2.0", Ok(None)),
+            (b"GET / HTTP/2.0x", Err(Bad::StartLine)),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Err(Bad::Version)),
             (b"GET / HTTP/1.12\r\n\r\n", Err(Bad::StartLine)),
             (b"GET /a b HTTP/1.1\r\n\r\n", Err(Bad::StartLine)),
@@ -371,6 +394,8 @@ mod tests {
             (b"\r\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
             (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", Err(Bad::FieldLine)),
             (b"HTTP/1.1 200 OK\r\nA: b\n\r\n", Err(Bad::FieldLine)),
+            (b"HTTP/2", Ok(None)),
+            (b"\x15\x03\x03", Err(Bad::StartLine)),
             (b"HTTP/2.0 200 OK\r\n\r\n", Err(Bad::Version)),
             (b"ICY 200 OK\r\n\r\n", Err(Bad::StartLine)),
         ];
