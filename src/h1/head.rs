@@ -6,6 +6,7 @@
 //! `response.rs`. This file does not know what fields mean.
 
 use core::mem::MaybeUninit;
+use core::net::Ipv6Addr;
 
 use super::field::{Name, list};
 use super::{Bad, Limits, Version};
@@ -153,7 +154,8 @@ pub(crate) fn parse_request<'b>(
     }
     let mut head = httparse::Request::new(&mut []);
     let parsed = head.parse_with_uninit_headers(bytes, limited(slots, limits));
-    let len = match unless_version_is_open(parsed, bytes) {
+    let third_word = bytes.splitn(3, |&b| b == b' ').nth(2);
+    let len = match unless_version_is_open(parsed, third_word) {
         Ok(httparse::Status::Complete(len)) if len <= limits.head_bytes => len,
         Ok(httparse::Status::Complete(_)) => return Err(Bad::HeadTooLarge),
         Ok(httparse::Status::Partial) => {
@@ -193,7 +195,8 @@ pub(crate) fn parse_response<'b>(
     let config = httparse::ParserConfig::default();
     let parsed =
         config.parse_response_with_uninit_headers(&mut head, bytes, limited(slots, limits));
-    let len = match unless_version_is_open(parsed, bytes) {
+    let only_word = (!bytes.contains(&b' ')).then_some(bytes);
+    let len = match unless_version_is_open(parsed, only_word) {
         Ok(httparse::Status::Complete(len)) if len <= limits.head_bytes => len,
         Ok(httparse::Status::Complete(_)) => return Err(Bad::HeadTooLarge),
         Ok(httparse::Status::Partial) => {
@@ -234,23 +237,18 @@ fn partial_target(bytes: &[u8]) -> usize {
 }
 
 /// What httparse says, but for a version of which only the beginning is here: whether it will be
-/// another version or none must not depend on where the bytes were cut.
+/// another version or none must not depend on where the bytes were cut. `word` is the last word
+/// here, if it stands where a version does.
 fn unless_version_is_open(
     parsed: httparse::Result<usize>,
-    bytes: &[u8],
+    word: Option<&[u8]>,
 ) -> httparse::Result<usize> {
+    let fits = |(&b, &like): (&u8, &u8)| if like == b'0' { b.is_ascii_digit() } else { b == like };
+    let begins = |word: &[u8]| word.len() <= 8 && word.iter().zip(b"HTTP/0.0").all(fits);
     match parsed {
-        Err(httparse::Error::Version) if version_is_open(bytes) => Ok(httparse::Status::Partial),
+        Err(httparse::Error::Version) if word.is_some_and(begins) => Ok(httparse::Status::Partial),
         other => other,
     }
-}
-
-/// Whether `bytes` end in the beginning of a version: `HTTP/2`.
-fn version_is_open(bytes: &[u8]) -> bool {
-    let alone = (!bytes.contains(&b' ')).then_some(bytes);
-    let word = bytes.splitn(3, |&b| b == b' ').nth(2).or(alone);
-    let fits = |(&b, &like): (&u8, &u8)| if like == b'0' { b.is_ascii_digit() } else { b == like };
-    word.is_some_and(|word| word.len() <= 8 && word.iter().zip(b"HTTP/0.0").all(fits))
 }
 
 /// What httparse's refusal means in our words.
@@ -297,27 +295,37 @@ pub(crate) fn offset(whole: &[u8], part: &[u8]) -> usize {
     at.min(whole.len())
 }
 
-/// Whether `host` may stand in a Host field: empty, or a name, an IPv4 address or a bracketed
-/// literal, with an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
+/// Whether `host` may stand in a Host field: empty, or a name, an IPv4 address or a bracketed IPv6
+/// address, with an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
 pub(crate) fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host.strip_prefix(b"[") {
         Some(rest) => {
             let Some(close) = rest.iter().position(|&b| b == b']') else { return false };
-            let literal = &rest[..close];
-            let fine = |&b: &u8| b.is_ascii_hexdigit() || b":.vV".contains(&b);
-            if literal.is_empty() || !literal.iter().all(fine) {
+            let literal = core::str::from_utf8(&rest[..close]).map(str::parse::<Ipv6Addr>);
+            if !matches!(literal, Ok(Ok(_))) {
                 return false;
             }
             (&b""[..], &rest[close + 1..])
         }
         None => host.split_at(host.iter().position(|&b| b == b':').unwrap_or(host.len())),
     };
-    let name_fine = |&b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b);
     let port_fine = match port.strip_prefix(b":") {
         Some(digits) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         None => port.is_empty(),
     };
-    name.iter().all(name_fine) && port_fine
+    is_name(name) && port_fine
+}
+
+/// Whether `name` is a host's name: a `%` stands before two hexadecimal digits.
+fn is_name(mut name: &[u8]) -> bool {
+    while let Some((&byte, rest)) = name.split_first() {
+        name = match (byte, rest) {
+            (b'%', [a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
+            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte) => rest,
+            _ => return false,
+        };
+    }
+    true
 }
 
 #[cfg(test)]
@@ -427,11 +435,25 @@ mod tests {
 
     #[test]
     fn hosts_are_checked() {
-        for host in ["", "a", "a.b:80", "127.0.0.1:1", "[::1]", "[::1]:8080", "a_b-c~", "x:"] {
+        for host in [
+            "",
+            "a",
+            "a.b:80",
+            "127.0.0.1:1",
+            "[::1]",
+            "[::1]:8080",
+            "[::ffff:1.2.3.4]",
+            "a_b-c~",
+            "x:",
+            "a%2Fb",
+            "%41",
+        ] {
             assert!(is_host(host.as_bytes()), "{host}");
         }
-        for host in ["a b", "a/b", "a:b", "[::1", "[]", "[::1]x", "{", "a\u{6}", "u@h", "a:123456"]
-        {
+        for host in [
+            "a b", "a/b", "a:b", "[::1", "[]", "[::1]x", "[1:2]", "[v1.x]", "{", "a\u{6}", "u@h",
+            "a:123456", "%", "a%2", "%zz", "%%41",
+        ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }
     }
