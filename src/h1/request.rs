@@ -138,8 +138,8 @@ fn read_target(head: &mut RequestHead<'_>) -> Result<(), Bad> {
     let rest = rest.strip_prefix(b"://").ok_or(Bad::Target)?;
     let end = rest.iter().position(|&b| b == b'/' || b == b'?').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    // No host, even with a port, is no http URI (RFC 9110 section 4.2.1).
-    if authority.is_empty() || authority[0] == b':' || !head::is_host(authority) {
+    // An `http` URI has a host (RFC 9110 section 4.2.1); a Host field may be empty.
+    if authority.is_empty() || authority.starts_with(b":") || !head::is_host(authority) {
         return Err(Bad::Host);
     }
     head.authority = Some(authority);
@@ -348,6 +348,8 @@ mod tests {
             ("GET / HTTP/1.0\r\nHost: {\r\n\r\n", Some(Bad::Host)),
             ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Host)),
             ("GET http://:80/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: a%4\r\n\r\n", Some(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: [::1::]\r\n\r\n", Some(Bad::Host)),
             ("GET http://u@h/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Host)),
             ("GET ftp://h/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
             ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
