@@ -8,6 +8,7 @@
 mod article;
 mod cli;
 mod config;
+mod corpus;
 mod embed;
 mod exchange;
 mod forward;
@@ -22,6 +23,7 @@ mod names;
 mod old;
 mod pipelines;
 mod pool;
+mod reader;
 mod real;
 mod responses;
 mod routing;
