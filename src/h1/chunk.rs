@@ -46,13 +46,34 @@ pub(crate) enum Wrapping {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size { value: u64, digits: u8 },
-    Extension { size: u64, bytes: u32 },
+    Extension { size: u64, bytes: u32, quote: Quote },
     SizeLf { size: u64 },
     Data { left: u64 },
     DataCr,
     DataLf,
     Trailer { bytes: u32 },
     Done,
+}
+
+/// Where in a quoted string an extension is. Some readers take a line end inside of one for a part
+/// of it, so no line may end there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quote {
+    Outside,
+    Inside,
+    Escaped,
+}
+
+impl Quote {
+    fn after(self, byte: u8) -> Quote {
+        match (self, byte) {
+            (Quote::Outside, b'"') => Quote::Inside,
+            (Quote::Inside, b'"') => Quote::Outside,
+            (Quote::Inside, b'\\') => Quote::Escaped,
+            (Quote::Escaped, _) => Quote::Inside,
+            (same, _) => same,
+        }
+    }
 }
 
 /// How far one chunked body has been read.
@@ -146,13 +167,13 @@ impl Chunked {
             }
             (State::Size { value, digits: 1.. }, b'\r') => State::SizeLf { size: value },
             (State::Size { value, digits: 1.. }, b';') => {
-                State::Extension { size: value, bytes: 0 }
+                State::Extension { size: value, bytes: 0, quote: Quote::Outside }
             }
-            (State::Extension { size, .. }, b'\r') => State::SizeLf { size },
-            (State::Extension { size, bytes }, _)
+            (State::Extension { size, quote: Quote::Outside, .. }, b'\r') => State::SizeLf { size },
+            (State::Extension { size, bytes, quote }, _)
                 if field::is_value_byte(byte) && bytes < MAX_EXTENSION_BYTES =>
             {
-                State::Extension { size, bytes: bytes + 1 }
+                State::Extension { size, bytes: bytes + 1, quote: quote.after(byte) }
             }
             (State::SizeLf { size: 0 }, b'\n') => State::Trailer { bytes: 0 },
             (State::SizeLf { size }, b'\n') => State::Data { left: size },
@@ -242,6 +263,7 @@ mod tests {
         whole(b"0\r\n\r\n", b"");
         whole(b"5\r\nhello\r\n0\r\n\r\n", b"hello");
         whole(b"00a\r\n0123456789\r\n3;q=\"x\"\r\nabc\r\n000\r\n\r\n", b"0123456789abc");
+        whole(b"1;q=\"\\\"\";r;s=\"\"\r\nx\r\n0;\"\\\\\"\r\n\r\n", b"x");
         whole(b"2\r\n\r\n\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n", b"\r\n");
         let follow = b"1\r\nx\r\n0\r\n\r\nGET";
         check(follow, Ok((&follow[..11], b"x", 3)));
@@ -281,6 +303,9 @@ mod tests {
             b"1\rx",
             b"1;a\nb\r\n",
             b"1;\0\r\n",
+            b"1;q=\"\r\nx\r\n0\r\n\r\n",
+            b"1;q=\"x\\\"\r\nx\r\n0\r\n\r\n",
+            b"1\r\nx\r\n0;\"\r\n\r\n",
             b"1234567890abcdef\r\n",
             b"g\r\n",
         ] {

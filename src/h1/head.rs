@@ -412,6 +412,8 @@ mod tests {
             (b"HTTP/2", Ok(None)),
             (b"\x15\x03\x03", Err(Bad::StartLine)),
             (b"HTTP/2.0 200 OK\r\n\r\n", Err(Bad::Version)),
+            (b"\r\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
+            (b"\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
             (b"ICY 200 OK\r\n\r\n", Err(Bad::StartLine)),
         ];
         for (bytes, expected) in cases {
