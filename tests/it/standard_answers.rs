@@ -252,19 +252,23 @@ fn rfc9110_7_8_the_100_comes_before_the_101() {
         assert!(head.says("Expect", "100-continue"), "{}", head.head_text());
         wire.send("HTTP/1.1 100 Continue\r\n\r\n");
         assert_eq!(wire.take(5).expect("the body"), b"hello");
-        wire.send("HTTP/1.1 101 Sure\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+        wire.send(
+            "HTTP/1.1 101 Sure\r\nConnection: upgrade\r\nUpgrade: lower/1\r\nX: y\r\n\
+             Upgrade: echo\r\n\r\n",
+        );
         let bytes = wire.some();
         wire.send(bytes);
     });
     let proxy = Pointsman::before(origin.addr, &[]);
     let mut client = proxy.client();
     client.send(
-        "POST / HTTP/1.1\r\nHost: t\r\nConnection: TE, upgrade\r\nUpgrade: echo\r\n\
+        "POST / HTTP/1.1\r\nHost: t\r\nConnection: TE, upgrade\r\nUpgrade: echo, lower/1\r\n\
          TE: trailers\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
     );
     assert_eq!(client.try_answer("POST").expect("a 100").status(), 100);
     client.send("hello");
-    assert_eq!(client.try_answer("POST").expect("a 101").status(), 101);
+    let switch = client.try_answer("POST").expect("a 101");
+    assert_eq!(switch.fields("Upgrade"), ["lower/1, echo"], "{}", switch.head_text());
     client.send("ping");
     assert_eq!(client.take(4).expect("an echo"), b"ping");
 }
