@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Origin, Pointsman, stable_port};
+use crate::harness::{Origin, Pointsman, eventually, stable_port};
 use crate::wire::{End, Message, PATIENCE};
 
 /// The head that the origin sees for this request.
@@ -200,19 +200,34 @@ fn rfc9110_7_6_2_max_forwards_of_any_size() {
     assert_eq!(origin.requests().len(), before, "answered here");
 }
 
-/// RFC 9110, 7.6: a route that leads to the proxy itself ends, and it lives on.
+/// RFC 9110, 7.6: a route that leads to the proxy itself ends, and it lives on: each round makes
+/// the head longer; and where it does not, a limit of requests, connections or time is reached.
 #[test]
 fn rfc9110_7_6_a_loop_ends() {
-    for options in [&[][..], &["--forwarded", "off", "--max-connections", "200"][..]] {
+    for (options, statuses) in [
+        (&["--slow-start", "off", "--max-head", "4KiB", "--max-target", "1KiB"][..], &[431][..]),
+        (&["--slow-start", "off", "--forwarded", "off", "--max-connections", "100"], &[503, 504]),
+        (&[], &[503, 504]),
+    ] {
         let port = stable_port();
         let address = format!("127.0.0.1:{port}");
         let all = format!("*={address}");
-        let args = ["-l", &address, &all, "--first-byte", "2s", "--response-idle", "2s"];
+        let args = [
+            "-l",
+            &address,
+            &all,
+            "--first-byte",
+            "1s",
+            "--wait",
+            "1s",
+            "--upstream-idle",
+            "500ms",
+        ];
         let proxy = Pointsman::start(&[&args, options].concat());
-        let mut client = proxy.client();
-        let answer = client.get("/round");
-        assert!([431, 502, 503, 504].contains(&answer.status()), "{}", answer.head_text());
-        assert!(proxy.client().get("/round").status() >= 400, "it still answers");
+        let idle = proxy.descriptors();
+        let answer = proxy.client().get("/round");
+        assert!(statuses.contains(&answer.status()), "{options:?}: {}", answer.head_text());
+        eventually("nothing of it is left", || proxy.descriptors() <= idle + 64);
     }
 }
 
