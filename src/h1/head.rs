@@ -64,6 +64,13 @@ impl<'a> Fields<'a> {
         self.0.iter().find(|f| f.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
+    /// Everything that `Connection` fields name, as one list.
+    pub(crate) fn connection_options(&self) -> Vec<u8> {
+        let named = self.iter().filter(|(n, _)| Name::of(n) == Name::Connection);
+        let values: Vec<&[u8]> = named.map(|(_, value)| value).collect();
+        values.join(&b',')
+    }
+
     /// Whether a `Connection` field names `name` (RFC 9110 section 7.6.1).
     pub(crate) fn names(&self, name: &[u8]) -> bool {
         self.iter()
@@ -405,6 +412,8 @@ mod tests {
             (b"HTTP/2", Ok(None)),
             (b"\x15\x03\x03", Err(Bad::StartLine)),
             (b"HTTP/2.0 200 OK\r\n\r\n", Err(Bad::Version)),
+            (b"\r\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
+            (b"\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
             (b"ICY 200 OK\r\n\r\n", Err(Bad::StartLine)),
         ];
         for (bytes, expected) in cases {
