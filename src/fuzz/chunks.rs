@@ -87,18 +87,27 @@ fn body(cursor: &mut Cursor<'_>, found: &mut Chunks) -> Result<(), Stop> {
 fn size_line(cursor: &mut Cursor<'_>) -> Result<u64, Stop> {
     let mut digits = String::new();
     let mut extension = None;
+    // Within a quoted string of an extension no line may end; `\` takes the next byte along.
+    let (mut quoted, mut escaped) = (false, false);
     loop {
         let byte = cursor.next()?;
         match (byte, extension) {
-            (b'\r', _) if !digits.is_empty() => break,
+            (b'\r', _) if !digits.is_empty() && !quoted => break,
             // Deviation: no white space before the semicolon, and what follows it is not looked
-            // into beyond its alphabet.
+            // into beyond its alphabet and its quotes.
             (b';', None) if !digits.is_empty() => extension = Some(0),
             (_, None) if byte.is_ascii_hexdigit() && digits.len() < SIZE_DIGITS => {
                 digits.push(char::from(byte));
             }
             (b'\t' | b' '..=0x7e | 0x80..=0xff, Some(len)) if len < EXTENSION_BYTES => {
                 extension = Some(len + 1);
+                if escaped {
+                    escaped = false;
+                } else if quoted && byte == b'\\' {
+                    escaped = true;
+                } else if byte == b'"' {
+                    quoted = !quoted;
+                }
             }
             _ => return Err(Stop::Bad("a size line that is none")),
         }

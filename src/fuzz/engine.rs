@@ -28,9 +28,10 @@ use crate::summary::Summary;
 
 const MAX_STEPS: usize = 250;
 const MAX_CLIENTS: usize = 12;
-/// More turns than it takes to become quiet, and more moments than anybody waits for.
+/// More turns than it takes to become quiet, and more moments than all requests of a case can wait
+/// for: each at most 5 s, with a look around every 50 ms.
 const TURNS: usize = 5_000;
-const MOMENTS: usize = 2_000;
+const MOMENTS: usize = 30_000;
 const SERVICE: &str = "s/v";
 
 /// Counts summaries.

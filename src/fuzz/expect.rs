@@ -1,7 +1,7 @@
 //! The second opinion on rewriting: which lines a head must have when it goes on, worked out from
 //! what the second reader sees and from the contract (`B7.3` to `B7.5`), and from nothing in `h1`.
 
-use super::reader::{Framing, Head, Line, Meaning};
+use super::reader::{self, Framing, Head, Line, Meaning};
 
 /// What becomes of the `X-Forwarded-*` fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub(super) struct Back {
     pub(super) removed: Vec<&'static str>,
 }
 
-const HOP_BY_HOP: [&str; 6] =
-    ["connection", "http2-settings", "keep-alive", "proxy-connection", "te", "upgrade"];
+const HOP_BY_HOP: [&str; 7] =
+    ["close", "connection", "http2-settings", "keep-alive", "proxy-connection", "te", "upgrade"];
 const PROTECTED: [&str; 8] = [
     "host",
     "content-length",
@@ -76,12 +76,13 @@ fn via(head: &Head) -> Line {
     new("Via", &joined(head, "via", ours))
 }
 
-/// `Max-Forwards`, where it counts (RFC 9110, 7.6.2).
-pub(super) fn hops(head: &Head) -> Option<u32> {
+/// `Max-Forwards`, where it counts (RFC 9110, 7.6.2): the least of several, at most 32 bits.
+fn hops(head: &Head) -> Option<u32> {
     let counts = head.words[0] == b"TRACE" || head.words[0] == b"OPTIONS";
-    let last = head.all("max-forwards").last().filter(|_| counts)?;
-    let digits = last.value.iter().all(u8::is_ascii_digit);
-    String::from_utf8_lossy(&last.value).parse().ok().filter(|_| digits)
+    let digits = |line: &&Line| !line.value.is_empty() && line.value.iter().all(u8::is_ascii_digit);
+    // What has no place in 32 bits is more than fits there.
+    let number = |line: &Line| String::from_utf8_lossy(&line.value).parse().unwrap_or(u32::MAX);
+    head.all("max-forwards").filter(digits).map(number).min().filter(|_| counts)
 }
 
 /// The lines of a request as it must go on.
@@ -106,8 +107,19 @@ pub(super) fn request(head: &Head, meaning: &Meaning, way: &Way) -> Vec<Line> {
     if way.via {
         lines.push(via(head));
     }
-    if head.says("te", "trailers") {
+    let trailers = head.says("te", "trailers") && !head.is_old();
+    let protocols = reader::asked_for(head);
+    match (!protocols.is_empty(), trailers) {
+        (true, true) => lines.push(new("Connection", b"Upgrade, TE")),
+        (true, false) => lines.push(new("Connection", b"Upgrade")),
+        (false, true) => lines.push(new("Connection", b"TE")),
+        (false, false) => {}
+    }
+    if trailers {
         lines.push(new("TE", b"trailers"));
+    }
+    if !protocols.is_empty() {
+        lines.push(new("Upgrade", &protocols.join(&b", "[..])));
     }
     let hops = hops(head);
     let counted = hops.map(|hops| hops.saturating_sub(1).to_string());
@@ -126,7 +138,7 @@ pub(super) fn request(head: &Head, meaning: &Meaning, way: &Way) -> Vec<Line> {
             }
             || (line.is("via") && way.via)
             || (line.is("max-forwards") && hops.is_some())
-            || (line.is("expect") && head.is_old())
+            || (line.is("expect") && (head.is_old() || line.value.is_empty()))
             || (line.is("trailer") && meaning.framing != Framing::Chunked)
             || (line.is("content-length") && lengths > 1)
             || one_of(line, &HOP_BY_HOP)
@@ -148,16 +160,23 @@ pub(super) fn response(head: &Head, framing: Framing, way: &Back) -> Vec<Line> {
         (false, true, true) => lines.push(new("Connection", b"keep-alive")),
         _ => {}
     }
+    // Of a 426 only what a client may ask for is passed on.
+    let advised = head.list("upgrade").len() == reader::protocols(head).len();
+    let advises = status == 426 && advised && !head.list("upgrade").is_empty();
+    if (status == 101 || advises) && !way.old_client {
+        let mut all: Vec<Vec<u8>> = head.all("upgrade").map(|line| line.value.clone()).collect();
+        all.retain(|value| !value.is_empty());
+        lines.push(new("Connection", b"Upgrade"));
+        lines.push(new("Upgrade", &all.join(&b", "[..])));
+    }
     if way.via {
         lines.push(via(head));
     }
     lines.extend(way.added.iter().map(|(name, value)| new(name, value.as_bytes())));
     let bodiless = interim || status == 204;
     let chunked = head.get("transfer-encoding").is_some();
-    let some = head.get("content-length").is_some_and(|v| v.iter().any(|&digit| digit != b'0'));
-    let length_lies = (chunked && head.get("content-length").is_some())
-        || (bodiless && some)
-        || (bodiless && chunked);
+    // RFC 9110, 8.6 and RFC 9112, 6.3: no length where there is no content, nor beside chunks.
+    let length_lies = bodiless || chunked;
     let carries_trailers = framing == Framing::Chunked || framing == Framing::Length(0);
     let mut lengths = 0;
     for line in &head.lines {
@@ -176,14 +195,10 @@ pub(super) fn response(head: &Head, framing: Framing, way: &Back) -> Vec<Line> {
 }
 
 /// The same lines in the same order, byte for byte; or where they differ.
-///
-/// Deviation: a field called `Close` is not always taken for named by `Connection: close`; such a
-/// field does not exist, and the word is too common to look for it.
 pub(super) fn compare(expected: &[Line], found: &[Line]) -> Result<(), String> {
-    let of_note = |lines: &[Line]| -> Vec<Vec<u8>> {
-        lines.iter().filter(|line| !line.is("close")).map(|line| line.raw.clone()).collect()
-    };
-    let (expected, found) = (of_note(expected), of_note(found));
+    let raw =
+        |lines: &[Line]| -> Vec<Vec<u8>> { lines.iter().map(|line| line.raw.clone()).collect() };
+    let (expected, found) = (raw(expected), raw(found));
     if expected == found {
         return Ok(());
     }

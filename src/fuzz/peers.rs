@@ -116,7 +116,8 @@ impl Client {
             3 => format!("POST /s/v/p HTTP/1.1\r\n{lines}Content-Length: 5\r\n\r\nhello"),
             4 => format!(
                 "POST /s/v/c HTTP/1.1\r\n{lines}Transfer-Encoding: chunked\r\n\
-                 Trailer: x-sum\r\n\r\n3;x=y\r\nabc\r\n0A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nHost: b\r\n\r\n"
+                 Trailer: x-sum\r\n\r\n3;x=y\r\nabc\r\n\
+                 0A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nHost: b\r\n\r\n"
             ),
             5 => {
                 let body = "p".repeat(300 * (1 + usize::from(which) / 14));

@@ -262,9 +262,12 @@ pub(super) fn meaning(head: &Head) -> Result<Meaning, &'static str> {
     if hosts.iter().any(|line| !is_authority(&line.value)) {
         return Err("a Host that is none");
     }
-    // Deviation: the list form of Expect is not understood.
-    if !old && head.all("expect").any(|line| !line.value.eq_ignore_ascii_case(b"100-continue")) {
+    let known = |word: &Vec<u8>| word.eq_ignore_ascii_case(b"100-continue");
+    if !old && !head.list("expect").iter().all(known) {
         return Err("an expectation that nobody knows");
+    }
+    if protocols(head).len() > PROTOCOLS {
+        return Err("too many protocols");
     }
     let framing = match lengths(head)? {
         (true, _) if old => return Err("a transfer coding in HTTP/1.0"),
@@ -273,6 +276,30 @@ pub(super) fn meaning(head: &Head) -> Result<Meaning, &'static str> {
         (false, length) => Framing::Length(length.unwrap_or(0)),
     };
     Ok(Meaning { framing, authority, path, keep: keeps(head) })
+}
+
+/// The most protocols that a request may ask for. Deviation: the RFC has no bound.
+const PROTOCOLS: usize = 16;
+
+/// The protocols of `Upgrade` that may be asked for (RFC 9110, 7.8). Deviation: what is not of the
+/// form `name/version`, and another HTTP, is left out.
+pub(super) fn protocols(head: &Head) -> Vec<Vec<u8>> {
+    let is_token = |text: &[u8]| !text.is_empty() && text.iter().all(|&byte| is_tchar(byte));
+    let is_fine = |protocol: &Vec<u8>| {
+        let (name, version) = match protocol.iter().position(|&byte| byte == b'/') {
+            Some(slash) => (&protocol[..slash], Some(&protocol[slash + 1..])),
+            None => (&protocol[..], None),
+        };
+        let lower = String::from_utf8_lossy(name).to_ascii_lowercase();
+        let is_http = ["http", "https", "h2", "h2c", "h3"].contains(&lower.as_str());
+        is_token(name) && version.is_none_or(is_token) && !is_http
+    };
+    head.list("upgrade").into_iter().filter(is_fine).collect()
+}
+
+/// What a request asks to switch to, if it may.
+pub(super) fn asked_for(head: &Head) -> Vec<Vec<u8>> {
+    if head.is_old() || !head.says("connection", "upgrade") { Vec::new() } else { protocols(head) }
 }
 
 /// RFC 9112, 6.3, for an answer to `HEAD` or to something else.

@@ -122,7 +122,11 @@ fn rewrite_response(bytes: &[u8], flags: [u8; 2]) {
     let Ok(facts) = response::read(&head, method, wrapping, &mut specials) else { return };
     let Read::Whole(came) = reader::response(bytes, &BOUNDS) else { return };
     let Ok(framing) = reader::response_framing(&came, to_head) else { return };
-    let (added, removed, changes) = changes(bit(0) && !facts.is_interim());
+    if facts.switches() && came.list("upgrade").is_empty() {
+        // The relay never lets one pass that does not say to what.
+        return;
+    }
+    let (added, removed, changes) = changes(bit(0) && facts.status >= 200);
     let client = if old_client { Version::Http10 } else { Version::Http11 };
     let way = ResponseWay { client, keep, via: bit(6), changes: Some(&changes) };
     let changed = plan.response(&head, &facts, &specials, &way);

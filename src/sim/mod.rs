@@ -20,7 +20,6 @@ mod dice;
 mod net;
 pub(crate) mod stage;
 mod travel;
-mod tunnels;
 mod wires;
 
 // The worlds themselves. Fuzzing needs the network alone, and brings its own peers.
@@ -44,6 +43,8 @@ mod nature;
 mod oracle;
 #[cfg(test)]
 mod plan;
+#[cfg(test)]
+mod tunnels;
 #[cfg(test)]
 mod world;
 
