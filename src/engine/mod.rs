@@ -118,6 +118,8 @@ pub(crate) struct Engine<N: Net> {
     timers: Timers,
     /// Clients that something has happened to.
     queue: VecDeque<Key>,
+    /// How many bytes each of them may move in this turn.
+    share_bytes: usize,
     starved: Starved,
     /// Requests that no endpoint can take now.
     rooms: Rooms,
@@ -141,6 +143,7 @@ impl<N: Net> Engine<N> {
             bufs: BufPool::new(config.buffer_bytes, config.memory_bytes),
             timers: Timers::default(),
             queue: VecDeque::new(),
+            share_bytes: 0,
             starved: Starved::default(),
             rooms: Rooms::new(),
             checks: Checks::default(),
@@ -255,6 +258,7 @@ impl<N: Net> Engine<N> {
         if self.out_of_time() {
             self.end_drain(net);
         }
+        self.share_bytes = self.share();
         self.expire(net);
         match self.life {
             Life::Serving => self.accept_all(net),
