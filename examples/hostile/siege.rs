@@ -144,7 +144,7 @@ pub(crate) fn be_modest() {
     let thread = std::fs::read_link("/proc/thread-self").unwrap_or_default();
     if let Some(id) = thread.file_name() {
         let mut renice = Command::new("renice");
-        renice.args(["-n", "10", "-p"]).arg(id).stdout(Stdio::null()).stderr(Stdio::null());
+        renice.args(["-n", "19", "-p"]).arg(id).stdout(Stdio::null()).stderr(Stdio::null());
         let _ = renice.status();
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn sieges() -> Vec<Siege> {
         },
         Siege::new("endless-bodies", "origins send framing without end", endless_bodies),
         Siege::new("tiny-answers", "chunks of one byte, to HTTP/1.0, too", tiny_answers),
-        Siege::new("drips", "200 answers, a byte per packet", drips),
+        Siege::new("drips", "50 answers at once, a byte per packet", drips),
         Siege {
             args: &["--first-byte", "2s"],
             ..Siege::new("never-answers", "1,000 requests that nobody answers", never_answers)
@@ -105,10 +105,10 @@ fn drips(field: &Field<'_>) -> io::Result<Report> {
     let mut report = Report::default();
     let begun = Instant::now();
     while begun.elapsed() < field.length {
-        let mut crowd = Crowd::gather(field.addr, 200)?;
-        crowd.say(b"GET /evil/v1/drip HTTP/1.1\r\nHost: drip\r\n\r\n");
+        let mut crowd = Crowd::gather(field.addr, 50)?;
+        crowd.say_in_turn(b"GET /evil/v1/drip HTTP/1.1\r\nHost: drip\r\n\r\n");
         let left = crowd.listen_until(PATIENCE, |member| member.first.ends_with(&[b'd'; 100]));
-        report.must(left == 0, format!("{left} of 200 have not got all"));
+        report.must(left == 0, format!("{left} of 50 have not got all"));
     }
     report.tell("all answers whole");
     Ok(report)
@@ -117,7 +117,7 @@ fn drips(field: &Field<'_>) -> io::Result<Report> {
 fn never_answers(field: &Field<'_>) -> io::Result<Report> {
     let mut report = Report::default();
     let mut crowd = Crowd::gather(field.addr, 1_000)?;
-    crowd.say(b"GET /evil/v1/never HTTP/1.1\r\nHost: never\r\n\r\n");
+    crowd.say_in_turn(b"GET /evil/v1/never HTTP/1.1\r\nHost: never\r\n\r\n");
     report.still_ticks = Some(field.still()?);
     crowd.listen_until(PATIENCE, |member| member.status() != 0);
     report.only("at last", &crowd.tally(), &["504"]);

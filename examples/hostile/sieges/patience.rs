@@ -100,7 +100,7 @@ fn narrow(stream: &TcpStream) -> io::Result<()> {
 fn slow_readers(field: &Field<'_>) -> io::Result<Report> {
     let mut report = Report::default();
     let mut crowd = Crowd::gather_with(field.addr, SLOW, narrow)?;
-    crowd.say(b"GET /evil/v1/big/8000000 HTTP/1.1\r\nHost: slow\r\n\r\n");
+    crowd.say_in_turn(b"GET /evil/v1/big/8000000 HTTP/1.1\r\nHost: slow\r\n\r\n");
     crowd.drip(field.length, Duration::from_millis(100), b"", 1);
     crowd.listen(64);
     report.only("they read", &crowd.tally(), &["200"]);
@@ -123,7 +123,7 @@ fn never_reads(field: &Field<'_>) -> io::Result<Report> {
 fn half_closed(field: &Field<'_>) -> io::Result<Report> {
     let mut report = Report::default();
     let mut whole = Crowd::gather(field.addr, SLOW / 2)?;
-    whole.say(b"GET /evil/v1/wait/1500 HTTP/1.1\r\nHost: half\r\n\r\n");
+    whole.say_in_turn(b"GET /evil/v1/wait/1500 HTTP/1.1\r\nHost: half\r\n\r\n");
     whole.half_close();
     let mut part = Crowd::gather(field.addr, SLOW / 2)?;
     part.say(b"GET /evil/v1/wait/1500 HTTP/1.1\r\nHost: ha");
@@ -145,6 +145,8 @@ fn churn(field: &Field<'_>) -> io::Result<Report> {
                 if reset {
                     let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                 }
+                // Some thousands a second: more than are accepted would wait in the kernel.
+                std::thread::sleep(Duration::from_micros(300));
                 "came and went".to_owned()
             }
             Err(error) => format!("{:?}", error.kind()),
