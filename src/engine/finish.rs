@@ -169,6 +169,11 @@ impl<N: Net> Engine<N> {
         }
         let Some(client) = self.clients.get_mut(key) else { return After::Close };
         net.shutdown_write(&mut client.sock);
+        self.begin_linger()
+    }
+
+    /// Our end is sent to the client; what it still sends is read for a while.
+    pub(super) fn begin_linger(&self) -> After {
         let config = &self.desk.config;
         let bytes_left = u32::try_from(config.linger_bytes).unwrap_or(u32::MAX);
         After::Continue(Stage::Linger { bytes_left, until: self.now + config.linger_ms })
@@ -211,7 +216,7 @@ impl<N: Net> Engine<N> {
     }
 
     /// The exchange has ended: it is counted, and whoever wants to know is told.
-    fn settle_account(&mut self, key: Key, work: &Work, outcome: Outcome) {
+    pub(super) fn settle_account(&mut self, key: Key, work: &Work, outcome: Outcome) {
         if !work.begun {
             return;
         }
@@ -284,6 +289,7 @@ impl<N: Net> Engine<N> {
                 After::Abort
             }
             Phase::Waiting(exchange) => self.give_up_waiting(key, work, exchange),
+            Phase::Tunnel(tunnel) => self.tunnel_due(net, key, work, tunnel),
             Phase::Relay(mut exchange) => {
                 if self.hedge_deadline(&work).is_some_and(|at| at <= self.now) {
                     let started = self.start_hedge(net, key, &mut work, &mut exchange);
@@ -317,8 +323,10 @@ impl<N: Net> Engine<N> {
         let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
             Stage::Idle | Stage::Linger { .. } => After::Close,
             Stage::Busy(mut work) => {
-                if matches!(work.phase, Phase::Waiting(_)) {
-                    self.leave_room(key, work.trip.service);
+                match work.phase {
+                    Phase::Waiting(_) => self.leave_room(key, work.trip.service),
+                    Phase::Tunnel(_) => self.abort_link(net, &mut work),
+                    _ => {}
                 }
                 self.detach(&mut work);
                 self.settle_account(key, &work, Outcome::Cut(Reason::Stopped));

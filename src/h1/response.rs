@@ -7,7 +7,7 @@ use super::chunk::Wrapping;
 use super::field::{self, Name};
 use super::head::ResponseHead;
 use super::request::{Method, Scan, Specials};
-use super::{Bad, Version};
+use super::{Bad, Version, upgrade};
 
 /// What a proxy acts on in a response.
 #[derive(Clone, Debug)]
@@ -18,16 +18,24 @@ pub(crate) struct ResponseFacts {
     pub(crate) keep: bool,
     /// How long the endpoint says it keeps an idle connection: `Keep-Alive: timeout=N`.
     pub(crate) idle_limit_ms: Option<u64>,
-    /// Whether the `Content-Length` lines must not go on: they contradict the framing.
+    /// Whether the `Content-Length` lines must not go on: they contradict the framing, or stand
+    /// where none may be, even with 0 (RFC 9110 section 8.6).
     pub(crate) hide_length: bool,
     /// Whether `Connection` names fields beyond the usual words.
     pub(crate) names_fields: bool,
+    /// Whether `Upgrade` goes on: it is what a 101 switches to, or what a 426 asks for.
+    pub(crate) upgrade: bool,
 }
 
 impl ResponseFacts {
-    /// A 1xx: another head will follow.
+    /// A 1xx behind which another head follows; behind a 101 nothing of HTTP does.
     pub(crate) fn is_interim(&self) -> bool {
-        self.status < 200
+        self.status < 200 && !self.switches()
+    }
+
+    /// A 101: what follows is no HTTP (RFC 9110 section 15.2.2).
+    pub(crate) fn switches(&self) -> bool {
+        self.status == 101
     }
 }
 
@@ -56,13 +64,16 @@ pub(crate) fn read(
     }
     let status = head.status;
     let never_a_body = status < 200 || status == 204;
-    let body = if never_a_body || status == 304 || method == Method::Head {
+    let mut body = if never_a_body || status == 304 || method == Method::Head {
         Body::NONE
     } else if scan.chunked {
         Body::chunked(wrapping)
     } else {
         scan.length.map_or(Body::UntilClose, Body::Length)
     };
+    if scan.names_fields {
+        body.drop_trailers(head.fields.connection_options());
+    }
     let wanted =
         if head.version == Version::Http11 { !scan.close } else { scan.keep && !scan.close };
     // A body announced where none may be will come all the same: it would poison the next answer.
@@ -72,9 +83,10 @@ pub(crate) fn read(
         status,
         keep: wanted && !contradicts && body != Body::UntilClose,
         idle_limit_ms,
-        hide_length: contradicts,
+        hide_length: contradicts || never_a_body && scan.length.is_some(),
         body,
         names_fields: scan.names_fields,
+        upgrade: status == 101 || status == 426 && upgrade::advises(head.fields),
     })
 }
 
