@@ -294,6 +294,13 @@ impl BufPool {
         self.large_bytes
     }
 
+    /// How large a piece one direction of an exchange gets: the small one while more than a quarter
+    /// of the ceiling is lent, or a few thousand slow readers would have all of it.
+    pub(crate) fn lane_bytes(&self) -> usize {
+        let scarce = self.lent_bytes > self.ceiling_bytes / 4;
+        if scarce { SMALL_BYTES } else { self.large_bytes }
+    }
+
     /// How many bytes are lent now.
     pub(crate) fn lent_bytes(&self) -> usize {
         self.lent_bytes
