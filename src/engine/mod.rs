@@ -275,6 +275,7 @@ impl<N: Net> Engine<N> {
         self.serve_rooms(net);
         self.feed_starved();
         self.close_disowned();
+        self.sweep_timers();
         self.end_drain(net);
         debug_assert!(self.stats.balances());
     }
@@ -309,6 +310,15 @@ impl<N: Net> Engine<N> {
                 Source::Waker => self.drain_due(at),
             }
         }
+    }
+
+    fn sweep_timers(&mut self) {
+        let (clients, upstreams) = (&self.clients, &self.upstreams);
+        self.timers.sweep(|source, at| match source {
+            Source::Client(key) => clients.get(key).is_some_and(|c| c.due.is_armed(at)),
+            Source::Upstream(key) => upstreams.get(key).is_some_and(|u| u.due.is_armed(at)),
+            Source::Listener(_) | Source::Service(_) | Source::Waker => true,
+        });
     }
 
     /// Whether there is work that no event will announce.
