@@ -186,6 +186,7 @@ impl<N: Net> Engine<N> {
         key: Key,
         mut bytes_left: u32,
         until: Ms,
+        budget: &mut usize,
     ) -> After {
         let Some(client) = self.clients.get_mut(key) else { return After::Close };
         let mut drain = [0; 4096];
@@ -198,6 +199,10 @@ impl<N: Net> Engine<N> {
                     bytes_left = bytes_left.saturating_sub(n as u32);
                     if bytes_left == 0 {
                         return After::Close;
+                    }
+                    *budget = budget.saturating_sub(n);
+                    if *budget == 0 {
+                        return After::Continue(Stage::Linger { bytes_left, until });
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
