@@ -4,13 +4,13 @@
 //! follows; the engine does it.
 
 use crate::endpoint::Failure;
-use crate::h1::Version;
 use crate::h1::body::Body;
 use crate::h1::chunk::Wrapping;
-use crate::h1::head::Search;
+use crate::h1::head::{ResponseHead, Search};
 use crate::h1::range::Whole;
 use crate::h1::request::{Method, RequestFacts};
 use crate::h1::response::ResponseFacts;
+use crate::h1::{Version, upgrade};
 use crate::summary::Reason;
 
 /// Interim responses that are relayed before a final one is due (`B7.7`).
@@ -57,6 +57,8 @@ pub(crate) struct Exchange {
     pub(crate) upstream_keep: bool,
     /// How long the endpoint says it keeps the connection when it is idle.
     pub(crate) idle_limit_ms: Option<u64>,
+    /// The protocols that the client would switch to, as a list.
+    upgrade: Option<Box<[u8]>>,
     interim: u8,
 }
 
@@ -102,8 +104,18 @@ impl Exchange {
             promised_keep: None,
             upstream_keep: false,
             idle_limit_ms: None,
+            upgrade: facts.upgrade.clone(),
             interim: 0,
         }
+    }
+
+    /// Whether a 101 with this head may open a tunnel (`B7.8`): it is what the client asked for,
+    /// and the request is whole, for in the middle of it nobody can switch.
+    pub(crate) fn may_switch(&self, head: &ResponseHead<'_>) -> bool {
+        let offered = self.upgrade.as_ref();
+        self.upload.is_done()
+            && head.version == Version::Http11
+            && offered.is_some_and(|offered| upgrade::gives(head.fields, offered))
     }
 
     /// Whether it may ride a connection that might be dying: it can be offered again whole.
@@ -283,6 +295,7 @@ mod tests {
             expects: false,
             max_forwards: None,
             names_fields: false,
+            upgrade: None,
         });
         exchange.head_len = 40;
         exchange
@@ -296,6 +309,7 @@ mod tests {
             idle_limit_ms: None,
             hide_length: false,
             names_fields: false,
+            upgrade: false,
         }
     }
 

@@ -15,9 +15,9 @@ use crate::time::Ms;
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// An endpoint's answer was passed on to its last byte.
+    /// An endpoint's answer was passed on to its last byte; a tunnel was ended by its sides.
     Answered,
-    /// The client went away before its answer was complete.
+    /// The client went away before its answer was complete, or reset its tunnel.
     ClientGone,
     /// The proxy answered itself.
     Refused(Reason),
@@ -25,7 +25,7 @@ pub enum Outcome {
     Cut(Reason),
 }
 
-/// Why the proxy answered itself, or cut an answer.
+/// Why the proxy answered itself, or cut an answer or a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The request was malformed, too large, or asked for what is not served.
@@ -55,6 +55,8 @@ pub enum Reason {
     ClientStalled,
     /// The connection to the endpoint ended in the middle of the answer.
     Incomplete,
+    /// No byte passed through a tunnel for `tunnel-idle`.
+    TunnelIdle,
     /// Out of descriptors.
     Overloaded,
     /// `Max-Forwards` had come down to 0: the answer is ours (RFC 9110 section 7.6.2).
@@ -76,7 +78,7 @@ impl Reason {
             Reason::Unreached(Failure::Timeout) | Reason::Died(Failure::NoAnswer) => 504,
             Reason::FirstByteTimeout | Reason::ResponseIdle | Reason::EndpointStalled => 504,
             Reason::Unreached(_) | Reason::Died(_) | Reason::Response(_) => 502,
-            Reason::Incomplete | Reason::ClientStalled => 502,
+            Reason::Incomplete | Reason::ClientStalled | Reason::TunnelIdle => 502,
             Reason::LastHop | Reason::Hook => 200,
         }
     }
@@ -101,6 +103,7 @@ impl Reason {
             Reason::EndpointStalled => "endpoint_stalled",
             Reason::ClientStalled => "client_stalled",
             Reason::Incomplete => "died_inside_answer",
+            Reason::TunnelIdle => "tunnel_idle",
             Reason::Overloaded => "overloaded",
             Reason::LastHop => "last_hop",
             Reason::Hook => "hook",
@@ -121,7 +124,7 @@ impl Reason {
             Reason::Response(Bad::HeadTooLarge) => "http_response_header_section_size",
             Reason::Response(_) => "http_protocol_error",
             Reason::FirstByteTimeout => "http_response_timeout",
-            Reason::ResponseIdle => "connection_read_timeout",
+            Reason::ResponseIdle | Reason::TunnelIdle => "connection_read_timeout",
             Reason::EndpointStalled | Reason::ClientStalled => "connection_write_timeout",
             Reason::Incomplete => "http_response_incomplete",
             Reason::Overloaded | Reason::Stopped => "connection_limit_reached",
@@ -145,6 +148,7 @@ impl Reason {
             Reason::EndpointStalled => "The endpoint stopped taking the request.",
             Reason::ClientStalled => "The client stopped taking the answer.",
             Reason::Incomplete => "The endpoint died in the middle of its answer.",
+            Reason::TunnelIdle => "The tunnel was idle for too long.",
             Reason::Overloaded => "The proxy is out of descriptors.",
             Reason::LastHop => "The request has come as far as it may.",
             Reason::Hook => "",

@@ -113,6 +113,8 @@ const KEYS: &[Key] = &[
         "no byte of a response that has begun; then it is cut"),
     key!("client-idle", "1m", client_idle_ms, text::duration_ms,
         "a client without a request; then its connection is closed"),
+    key!("tunnel-idle", "1h", tunnel_idle_ms, text::duration_ms,
+        "no byte in either direction of a tunnel; then it is cut"),
     key!("write-stall", "30s", write_stall_ms, text::duration_ms,
         "a peer that takes no byte; then it is cut"),
     key!("linger", "1s", linger_ms, text::duration_ms,
@@ -234,7 +236,7 @@ mod tests {
     #[test]
     fn the_table_says_the_defaults() {
         let names: std::collections::HashSet<_> = Config::keys().map(|(name, ..)| name).collect();
-        assert_eq!((names.len(), KEYS.len()), (42, 42));
+        assert_eq!((names.len(), KEYS.len()), (43, 43));
         for (name, default, help) in Config::keys() {
             let mut config = Config::default();
             assert_eq!(config.set(name, default), Ok(()), "{name}");
@@ -262,6 +264,7 @@ mod tests {
             ("first-byte", "1h", Config { first_byte_ms: 3_600_000, ..before() }),
             ("response-idle", "5s", Config { response_idle_ms: 5_000, ..before() }),
             ("client-idle", "6s", Config { client_idle_ms: 6_000, ..before() }),
+            ("tunnel-idle", "7s", Config { tunnel_idle_ms: 7_000, ..before() }),
             ("write-stall", "7s", Config { write_stall_ms: 7_000, ..before() }),
             ("linger", "8s", Config { linger_ms: 8_000, ..before() }),
             ("linger-bytes", "0", Config { linger_bytes: 0, ..before() }),

@@ -302,13 +302,7 @@ impl<N: Net> Engine<N> {
     pub(super) fn complete(&mut self, mut work: Box<Work>, exchange: Exchange) -> After {
         let whole_request = exchange.upload.is_done() && work.req.pending().is_empty();
         let nothing_left = work.resp.fresh().is_empty();
-        let reused = work.link.and_then(|link| self.upstreams.get(link)).is_some_and(|u| u.reused);
-        if let Some(peer) = work.trip.peer.and_then(|peer| self.desk.peers.get_mut(peer)) {
-            exchange.idle_limit_ms.into_iter().for_each(|ms| peer.health.limit_idle(ms));
-            if reused {
-                peer.health.survived_reuse();
-            }
-        }
+        self.answered_by(&work, exchange.idle_limit_ms);
         if exchange.upstream_keep && whole_request && nothing_left {
             self.park(&mut work);
         } else {
@@ -322,6 +316,17 @@ impl<N: Net> Engine<N> {
         });
         work.down_at = self.now;
         After::Continue(Stage::Busy(work))
+    }
+
+    /// `trip.peer` has answered: what that shows of it is noted.
+    pub(super) fn answered_by(&mut self, work: &Work, idle_limit_ms: Option<u64>) {
+        let reused = work.link.and_then(|link| self.upstreams.get(link)).is_some_and(|u| u.reused);
+        if let Some(peer) = work.trip.peer.and_then(|peer| self.desk.peers.get_mut(peer)) {
+            idle_limit_ms.into_iter().for_each(|ms| peer.health.limit_idle(ms));
+            if reused {
+                peer.health.survived_reuse();
+            }
+        }
     }
 
     /// Puts the upstream connection into the pool, unless it shows anything but silence (`B6.3`).

@@ -17,6 +17,7 @@ use crate::time::Ms;
 
 use super::desk::Trip;
 use super::timers::Due;
+use super::tunnel::Tunnel;
 
 /// One connection that a client opened.
 pub(crate) struct Client<S> {
@@ -57,6 +58,8 @@ pub(crate) enum Phase {
     Waiting(Exchange),
     /// The request travels up and the answer down.
     Relay(Exchange),
+    /// The endpoint has switched protocols: bytes both ways, and no HTTP any more.
+    Tunnel(Tunnel),
     /// The answer is whole, in the buffer; its last bytes go to the client.
     Flush(Ending),
 }

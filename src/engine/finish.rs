@@ -202,7 +202,7 @@ impl<N: Net> Engine<N> {
     }
 
     /// The exchange has ended: it is counted, and whoever wants to know is told.
-    fn settle_account(&mut self, key: Key, work: &Work, outcome: Outcome) {
+    pub(super) fn settle_account(&mut self, key: Key, work: &Work, outcome: Outcome) {
         if !work.begun {
             return;
         }
@@ -275,6 +275,7 @@ impl<N: Net> Engine<N> {
                 After::Abort
             }
             Phase::Waiting(exchange) => self.give_up_waiting(key, work, exchange),
+            Phase::Tunnel(tunnel) => self.tunnel_due(net, key, work, tunnel),
             Phase::Relay(mut exchange) => {
                 if self.hedge_deadline(&work).is_some_and(|at| at <= self.now) {
                     let started = self.start_hedge(net, key, &mut work, &mut exchange);
@@ -308,8 +309,10 @@ impl<N: Net> Engine<N> {
         let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
             Stage::Idle | Stage::Linger { .. } => After::Close,
             Stage::Busy(mut work) => {
-                if matches!(work.phase, Phase::Waiting(_)) {
-                    self.leave_room(key, work.trip.service);
+                match work.phase {
+                    Phase::Waiting(_) => self.leave_room(key, work.trip.service),
+                    Phase::Tunnel(_) => self.abort_link(net, &mut work),
+                    _ => {}
                 }
                 self.detach(&mut work);
                 self.settle_account(key, &work, Outcome::Cut(Reason::Stopped));

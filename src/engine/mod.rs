@@ -10,7 +10,8 @@
 //!
 //!   pump    Idle -> Head -> Relay -> Flush -> Idle ...        (pump.rs)
 //!             |       |       |        '-> Linger -> closed   (finish.rs)
-//!             |       |       '- bytes up and down            (relay.rs, bytes.rs)
+//!             |       |       |- bytes up and down            (relay.rs, bytes.rs)
+//!             |       |       '- a 101: bytes, and no HTTP     (tunnel.rs)
 //!             |       '- route, choose, plan                  (desk.rs)
 //!             '- accept                                       (accept.rs)
 //!   attempt.rs: connect, take from the pool, lose, try again, park; hedge.rs: two connects at
@@ -39,6 +40,7 @@ mod services;
 mod starved;
 mod stats;
 mod timers;
+mod tunnel;
 
 use std::collections::VecDeque;
 

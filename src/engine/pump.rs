@@ -133,7 +133,8 @@ impl<N: Net> Engine<N> {
 
     fn busy(&mut self, net: &mut N, key: Key, mut work: Box<Work>, budget: &mut usize) -> After {
         let gone = self.clients.get(key).is_none_or(|client| client.ready.has(Ready::GONE));
-        if gone && work.begun {
+        // Both ends of a tunnel may have been sent, and bytes before the client's lie unread.
+        if gone && work.begun && !matches!(work.phase, Phase::Tunnel(_)) {
             return self.abandon(key, work, Outcome::ClientGone);
         }
         match std::mem::replace(&mut work.phase, Phase::Head(Search::default())) {
@@ -144,6 +145,7 @@ impl<N: Net> Engine<N> {
                 After::Wait(Stage::Busy(work))
             }
             Phase::Relay(exchange) => self.relay_on(net, key, work, exchange, budget),
+            Phase::Tunnel(tunnel) => self.tunnel(net, key, work, tunnel, budget),
             Phase::Flush(ending) => self.flush(net, key, work, ending, budget),
         }
     }
@@ -315,6 +317,7 @@ impl<N: Net> Engine<N> {
                 After::Wait(Stage::Busy(work))
             }
             Step::Complete => self.complete(work, exchange),
+            Step::Switched => self.open_tunnel(work),
             Step::Lost(how) => self.lose(net, key, work, exchange, how),
             Step::ClientGone => self.abandon(key, work, Outcome::ClientGone),
             Step::BadRequest(bad) => self.give_in(net, key, work, exchange, Reason::Request(bad)),
@@ -358,6 +361,7 @@ impl<N: Net> Engine<N> {
             Stage::Busy(work) => match &work.phase {
                 Phase::Head(_) => (work.begun_at + config.head_ms, Reason::HeadTimeout),
                 Phase::Waiting(_) => (work.wait_until.unwrap_or(self.now), Reason::NoEndpoint),
+                Phase::Tunnel(_) => self.tunnel_deadline(work),
                 Phase::Flush(_) => (work.down_at + config.write_stall_ms, Reason::ClientStalled),
                 Phase::Relay(exchange) => {
                     let (at, reason) = self.relay_deadline(work, exchange);
@@ -423,6 +427,7 @@ impl<N: Net> Engine<N> {
             Stage::Busy(work) => match &work.phase {
                 Phase::Head(_) => debug_assert!(!client.ready.has(Ready::READ), "unread head"),
                 Phase::Waiting(_) => {}
+                Phase::Tunnel(tunnel) => self.check_tunnel(client, work, tunnel),
                 Phase::Flush(_) => debug_assert!(!client.ready.has(Ready::WRITE), "unsent answer"),
                 Phase::Relay(exchange) => {
                     let upstream = work.link.and_then(|link| self.upstreams.get(link));

@@ -38,6 +38,8 @@ pub(super) enum Step {
     Starved(Purpose),
     /// The answer is complete, in the buffer.
     Complete,
+    /// The endpoint switches protocols; its 101 is in the buffer.
+    Switched,
     /// The upstream connection is lost.
     Lost(Lost),
     /// The request's framing is broken.
@@ -359,7 +361,7 @@ impl<N: Net> Lanes<'_, N> {
         let (method, wrapping) = (exchange.method, exchange.wrapping());
         let facts = response::read(&head, method, wrapping, &mut self.desk.specials)
             .map_err(Step::BadResponse)?;
-        if facts.status == 101 {
+        if facts.switches() && !exchange.may_switch(&head) {
             return Err(Step::BadResponse(Bad::Upgrade));
         }
         if self.desk.config.retry_status.contains(&facts.status)
@@ -395,7 +397,7 @@ impl<N: Net> Lanes<'_, N> {
         } else {
             resp.release(len);
         }
-        Ok(true)
+        if facts.switches() { Err(Step::Switched) } else { Ok(true) }
     }
 
     /// The endpoint has sent its end.

@@ -34,6 +34,8 @@ pub struct Stats {
     pub hedges: u64,
     /// Requests offered again that had been written, in part or whole.
     pub retries: u64,
+    /// Requests that became tunnels; each is answered when its tunnel has come to its end.
+    pub tunnels: u64,
 }
 
 impl Stats {

@@ -4,7 +4,7 @@
 //!   head.rs     bytes -> a head and the facts a proxy acts on
 //!   body.rs     how many bytes belong to the message      chunk.rs  chunked framing
 //!   rewrite.rs  the head as it goes on                    answer.rs our own answers
-//!   range.rs    continuing an answer that broke off
+//!   range.rs    continuing an answer that broke off         upgrade.rs what a 101 may give
 //!   field.rs    names that mean something to a proxy
 //! ```
 //!
@@ -21,6 +21,7 @@ pub(crate) mod range;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod rewrite;
+pub(crate) mod upgrade;
 
 pub use head::{Fields, RequestHead, ResponseHead};
 
@@ -57,7 +58,7 @@ pub enum Bad {
     Trailer,
     /// A status outside 100 to 599.
     Status,
-    /// A 101 that nobody asked for.
+    /// A 101 that nobody asked for, or not in this way.
     Upgrade,
     /// It should have been the rest of an answer that broke off, and is not.
     Range,

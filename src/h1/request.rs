@@ -6,7 +6,7 @@
 use super::chunk::Wrapping;
 use super::field::{self, Name};
 use super::head::{self, RequestHead};
-use super::{Bad, Version, body::Body};
+use super::{Bad, Version, body::Body, upgrade};
 
 /// Methods that a proxy treats differently from others (RFC 9110 section 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub(crate) struct RequestFacts {
     pub(crate) max_forwards: Option<u32>,
     /// Whether `Connection` names fields beyond the usual words.
     pub(crate) names_fields: bool,
+    /// The protocols that the client wants to switch to, as a list (RFC 9110 section 7.8).
+    pub(crate) upgrade: Option<Box<[u8]>>,
 }
 
 impl RequestFacts {
@@ -110,6 +112,7 @@ pub(crate) fn read(
         expects: scan.expects,
         max_forwards: scan.max_forwards.filter(|_| counted),
         names_fields: scan.names_fields,
+        upgrade: scan.wanted(head.version),
     })
 }
 
@@ -153,6 +156,9 @@ pub(super) struct Scan {
     expects: bool,
     partial: bool,
     max_forwards: Option<u32>,
+    /// Whether `Connection` says that the `Upgrade` field is meant for us.
+    upgrade: bool,
+    protocols: Vec<u8>,
 }
 
 /// How many words all `Connection` fields of a head may hold: each is looked for in every line.
@@ -177,6 +183,7 @@ impl Scan {
                 }
                 self.expects = true;
             }
+            Name::Upgrade => upgrade::offer(value, &mut self.protocols)?,
             Name::Range => self.partial = true,
             Name::IdempotencyKey => self.idempotency_key = !value.is_empty(),
             Name::MaxForwards => {
@@ -222,9 +229,19 @@ impl Scan {
             self.close = true;
         } else if word.eq_ignore_ascii_case(b"keep-alive") {
             self.keep = true;
-        } else if !matches!(Name::of(word), Name::Te | Name::Upgrade) {
-            self.names_fields = true;
+        } else {
+            match Name::of(word) {
+                Name::Te => {}
+                Name::Upgrade => self.upgrade = true,
+                _ => self.names_fields = true,
+            }
         }
+    }
+
+    /// An HTTP/1.0 client cannot upgrade, nor anybody whose `Connection` does not say so.
+    fn wanted(self, version: Version) -> Option<Box<[u8]>> {
+        let wanted = self.upgrade && version == Version::Http11 && !self.protocols.is_empty();
+        wanted.then(|| self.protocols.into_boxed_slice())
     }
 
     /// RFC 9112 section 6.3, without the cases that invite two readings.

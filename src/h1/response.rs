@@ -7,7 +7,7 @@ use super::chunk::Wrapping;
 use super::field::{self, Name};
 use super::head::ResponseHead;
 use super::request::{Method, Scan, Specials};
-use super::{Bad, Version};
+use super::{Bad, Version, upgrade};
 
 /// What a proxy acts on in a response.
 #[derive(Clone, Debug)]
@@ -22,12 +22,19 @@ pub(crate) struct ResponseFacts {
     pub(crate) hide_length: bool,
     /// Whether `Connection` names fields beyond the usual words.
     pub(crate) names_fields: bool,
+    /// Whether `Upgrade` goes on: it is what a 101 switches to, or what a 426 asks for.
+    pub(crate) upgrade: bool,
 }
 
 impl ResponseFacts {
-    /// A 1xx: another head will follow.
+    /// A 1xx behind which another head follows; behind a 101 nothing of HTTP does.
     pub(crate) fn is_interim(&self) -> bool {
-        self.status < 200
+        self.status < 200 && !self.switches()
+    }
+
+    /// A 101: what follows is no HTTP (RFC 9110 section 15.2.2).
+    pub(crate) fn switches(&self) -> bool {
+        self.status == 101
     }
 }
 
@@ -75,6 +82,7 @@ pub(crate) fn read(
         hide_length: contradicts,
         body,
         names_fields: scan.names_fields,
+        upgrade: status == 101 || status == 426 && upgrade::advises(head.fields),
     })
 }
 

@@ -103,6 +103,10 @@ impl Plan {
         if let Some(hops) = facts.max_forwards {
             let _ = write!(self.prefix, "Max-Forwards: {}\r\n", hops.saturating_sub(1));
         }
+        if let Some(protocols) = &facts.upgrade {
+            self.prefix.extend_from_slice(b"Connection: Upgrade\r\n");
+            self.line(b"Upgrade: ", protocols);
+        }
         let mut seen_length = false;
         let chunked = matches!(facts.body, Body::Chunked(_));
         let goes = |name: Name, value: &[u8]| match name {
@@ -137,7 +141,8 @@ impl Plan {
         let version = if way.client == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         self.prefix.extend_from_slice(version.as_bytes());
         self.prefix.extend_from_slice(&head.bytes[version.len()..line_end]);
-        if !facts.is_interim() {
+        let old_client = way.client == Version::Http10;
+        if facts.status >= 200 {
             match (way.client, way.keep) {
                 (_, false) => self.prefix.extend_from_slice(b"Connection: close\r\n"),
                 (Version::Http10, true) => {
@@ -146,16 +151,21 @@ impl Plan {
                 (Version::Http11, true) => {}
             }
         }
+        if facts.upgrade && !old_client {
+            self.prefix.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: ");
+            self.values(head.fields, specials, Name::Upgrade);
+            self.prefix.truncate(self.prefix.len() - b", ".len());
+            self.prefix.extend_from_slice(b"\r\n");
+        }
         if way.via {
             self.joined(b"Via: ", head.fields, specials, Name::Via, via(head.version).as_bytes());
         }
-        let old_client = way.client == Version::Http10;
         // An answer to HEAD has the fields of one to GET, and no body that would show.
         let chunked = matches!(facts.body, Body::Chunked(_)) || facts.body.is_done();
         let mut seen_length = false;
         let goes = |name: Name, _: &[u8]| match name {
             Name::ContentLength => facts.hide_length || std::mem::replace(&mut seen_length, true),
-            Name::TransferEncoding => old_client || facts.is_interim() || facts.status == 204,
+            Name::TransferEncoding => old_client || facts.status < 200 || facts.status == 204,
             Name::Trailer => old_client || !chunked,
             Name::Via => way.via,
             _ => name.is_hop_by_hop(),

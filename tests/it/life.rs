@@ -266,6 +266,32 @@ fn b9_1_what_is_left_is_cut() {
     }
 }
 
+/// A tunnel goes on while the program drains; what is left of it at the end is cut and counted.
+#[test]
+fn b9_1_tunnels_are_drained() {
+    let origin = Origin::scripted(|wire| {
+        let _ = wire.head();
+        wire.send("HTTP/1.1 101 Sure\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+        while let Ok(byte) = wire.take(1) {
+            wire.send(byte);
+        }
+    });
+    for (goes, code) in [(true, 0), (false, 1)] {
+        let mut daemon = Daemon::start(&[&format!("*={}", origin.addr), "--drain", "800ms"]);
+        let mut client = Wire::connect(daemon.addr);
+        client.send("GET / HTTP/1.1\r\nHost: t\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n");
+        assert_eq!(client.answer("GET").status(), 101);
+        daemon.signal_until("TERM", "draining");
+        client.send("x");
+        assert_eq!(client.take(1).expect("it goes on"), b"x");
+        if goes {
+            client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        assert_eq!(client.end(), if goes { End::Fin } else { End::Reset });
+        assert_eq!(daemon.ended().code(), Some(code));
+    }
+}
+
 /// SIGUSR2, ten times: the new one serves on the same socket, the old one goes.
 #[test]
 fn b9_1_sigusr2_loses_nothing() {

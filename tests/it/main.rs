@@ -24,5 +24,6 @@ mod real;
 mod responses;
 mod routing;
 mod story;
+mod upgrade;
 mod waiting;
 mod wire;

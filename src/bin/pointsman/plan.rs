@@ -363,7 +363,7 @@ endpoints = [\"unix:/run/a\"]
              service  a/v1 = 127.0.0.1:80\n\
              service  * = 127.0.0.2:81;weight=2, 127.0.0.1:81;weight=2\n\
              balance  random\n\
-             memory   max 9,984 connections x 512 B + 64 MiB of buffers = 68.9 MiB\n\
+             memory   max 9,984 connections x 1 KiB + 64 MiB of buffers = 73.8 MiB\n\
              files    20,000 may be open\n\
              note     max-connections is 9,984 instead of 10,000: 20,000 files may be open, \
              20,032 would be needed\n"

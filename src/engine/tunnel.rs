@@ -1,0 +1,264 @@
+//! Tunnels (`B7.8`): what a connection becomes behind a 101. Two lanes of bytes that nobody reads.
+//!
+//! ```text
+//!   client --> [req ] --> endpoint      Open -- the end was read --> Ending -- passed on --> Done
+//!   client <-- [resp] <-- endpoint        '---- nobody takes it ---> Broken
+//! ```
+//!
+//! What either side had sent before the 101 lies in the buffers already and goes first. An end is
+//! passed on when everything before it is, and the other lane lives on (a half-close). A reset is
+//! passed on as a reset, so that neither side can take what it got for the whole. A lane is read
+//! only when it is empty, and an empty lane holds no memory: an idle tunnel costs two sockets.
+//! This file does not know HTTP.
+
+use crate::buf::{Buf, BufPool, Purpose};
+use crate::keys::Key;
+use crate::net::{Net, Ready};
+use crate::summary::{Outcome, Reason};
+use crate::time::Ms;
+
+use super::Engine;
+use super::bytes::{Pulled, pull, push};
+use super::client::{Client, Phase, Stage, Work};
+use super::pump::After;
+
+/// How many bytes a lane moves before the other one is looked at.
+const TURN_BYTES: usize = 64 * 1024;
+
+/// One direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Lane {
+    #[default]
+    Open,
+    /// The end was read; what came before it is still on its way.
+    Ending,
+    /// The end was passed on.
+    Done,
+    /// The side that should take the bytes is gone. What it had sent before can still be read.
+    Broken,
+}
+
+impl Lane {
+    fn is_over(self) -> bool {
+        matches!(self, Lane::Done | Lane::Broken)
+    }
+}
+
+/// Both directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tunnel {
+    up: Lane,
+    down: Lane,
+}
+
+/// Why a lane stops where it could go on.
+enum Halt {
+    /// There is no memory for it.
+    Starved(Purpose),
+    /// The side that it is read from has reset the connection.
+    Reset,
+}
+
+/// One side, as a lane sees it.
+struct Side<'a, S> {
+    sock: &'a mut S,
+    ready: &'a mut Ready,
+}
+
+impl<N: Net> Engine<N> {
+    /// The 101 is in the buffer: from here on nothing is HTTP.
+    pub(super) fn open_tunnel(&mut self, mut work: Box<Work>) -> After {
+        self.stats.tunnels += 1;
+        self.answered_by(&work, None);
+        self.desk.succeeded(&work.trip);
+        work.req.forget();
+        for buf in [&mut work.req, &mut work.resp] {
+            buf.release(buf.fresh().len());
+        }
+        work.up_at = self.now;
+        work.down_at = self.now;
+        work.phase = Phase::Tunnel(Tunnel::default());
+        After::Continue(Stage::Busy(work))
+    }
+
+    /// Moves bytes both ways until nothing can move, or it is over.
+    pub(super) fn tunnel(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        mut tunnel: Tunnel,
+        budget: &mut usize,
+    ) -> After {
+        let Some(client) = self.clients.get_mut(key) else { return After::Close };
+        let Some(upstream) = work.link.and_then(|link| self.upstreams.get_mut(link)) else {
+            return self.end_tunnel(net, key, work, Outcome::Cut(Reason::Incomplete));
+        };
+        let mut near = Side { sock: &mut client.sock, ready: &mut client.ready };
+        let mut far = Side { sock: &mut upstream.sock, ready: &mut upstream.ready };
+        let (bufs, before) = (&mut self.bufs, tunnel);
+        let (up, up_bytes) =
+            tunnel.up.flow(net, &mut near, &mut far, &mut work.req, bufs, Purpose::Window);
+        let (down, down_bytes) =
+            tunnel.down.flow(net, &mut far, &mut near, &mut work.resp, bufs, Purpose::Answer);
+        if up_bytes > 0 {
+            work.up_at = self.now;
+            work.request_bytes += up_bytes as u64;
+        }
+        if down_bytes > 0 {
+            work.down_at = self.now;
+            work.response_bytes += down_bytes as u64;
+        }
+        if matches!(up, Some(Halt::Reset)) {
+            return self.end_tunnel(net, key, work, Outcome::ClientGone);
+        }
+        if matches!(down, Some(Halt::Reset)) {
+            return self.end_tunnel(net, key, work, Outcome::Cut(Reason::Incomplete));
+        }
+        if tunnel.up.is_over() && tunnel.down.is_over() {
+            let whole = tunnel.down == Lane::Done;
+            let outcome = if whole { Outcome::Answered } else { Outcome::ClientGone };
+            return self.end_tunnel(net, key, work, outcome);
+        }
+        // A lane that broke leaves something to read for the other one.
+        let moved = up_bytes + down_bytes > 0 || tunnel != before;
+        work.phase = Phase::Tunnel(tunnel);
+        for halt in [up, down].into_iter().flatten() {
+            if let Halt::Starved(purpose) = halt {
+                self.starve(key, purpose);
+            }
+        }
+        *budget = budget.saturating_sub(up_bytes + down_bytes);
+        if moved { After::Continue(Stage::Busy(work)) } else { After::Wait(Stage::Busy(work)) }
+    }
+
+    /// It is over. Where a side was not told the end, it is told that this was not it.
+    fn end_tunnel(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        outcome: Outcome,
+    ) -> After {
+        if outcome == Outcome::Answered {
+            self.detach(&mut work);
+        } else {
+            self.abort_link(net, &mut work);
+        }
+        self.settle_account(key, &work, outcome);
+        self.give_back(work);
+        if matches!(outcome, Outcome::Cut(_)) { After::Abort } else { After::Close }
+    }
+
+    /// Closes the upstream connection so that the endpoint cannot take what it got for the whole.
+    pub(super) fn abort_link(&mut self, net: &mut N, work: &mut Work) {
+        let Some(link) = work.link.take() else { return };
+        if let Some(upstream) = self.upstreams.remove(link) {
+            self.desk.peers.end(upstream.peer);
+            net.abort(upstream.sock);
+        }
+    }
+
+    /// When a tunnel is due, and for what: bytes that one side does not take, or none at all.
+    pub(super) fn tunnel_deadline(&self, work: &Work) -> (Ms, Reason) {
+        let config = &self.desk.config;
+        let stalled = |pending: &[u8], at: Ms, reason| {
+            (!pending.is_empty()).then(|| (at + config.write_stall_ms, reason))
+        };
+        let idle = (work.up_at.max(work.down_at) + config.tunnel_idle_ms, Reason::TunnelIdle);
+        let up = stalled(work.req.pending(), work.up_at, Reason::EndpointStalled);
+        let down = stalled(work.resp.pending(), work.down_at, Reason::ClientStalled);
+        [up, down].into_iter().flatten().fold(idle, |a, b| if b.0 < a.0 { b } else { a })
+    }
+
+    /// A deadline has come up; it may have moved since.
+    pub(super) fn tunnel_due(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        tunnel: Tunnel,
+    ) -> After {
+        let (at, reason) = self.tunnel_deadline(&work);
+        if at > self.now {
+            work.phase = Phase::Tunnel(tunnel);
+            return After::Continue(Stage::Busy(work));
+        }
+        self.end_tunnel(net, key, work, Outcome::Cut(reason))
+    }
+
+    /// Nothing is both wanted and possible.
+    pub(super) fn check_tunnel(&self, client: &Client<N::Stream>, work: &Work, tunnel: &Tunnel) {
+        let upstream = work.link.and_then(|link| self.upstreams.get(link));
+        debug_assert!(upstream.is_some(), "a tunnel without an upstream");
+        let Some(upstream) = upstream else { return };
+        tunnel.up.check(client.ready, upstream.ready, &work.req);
+        tunnel.down.check(upstream.ready, client.ready, &work.resp);
+    }
+}
+
+impl Lane {
+    /// Writes what is here, then reads and writes, until one side has no more or takes no more.
+    /// Gives how many bytes were written.
+    fn flow<N: Net>(
+        &mut self,
+        net: &mut N,
+        from: &mut Side<'_, N::Stream>,
+        to: &mut Side<'_, N::Stream>,
+        buf: &mut Buf,
+        bufs: &mut BufPool,
+        purpose: Purpose,
+    ) -> (Option<Halt>, usize) {
+        let mut written = 0;
+        let halt = loop {
+            if self.is_over() {
+                break None;
+            }
+            match push(net, to.sock, to.ready, buf) {
+                Ok(n) => written += n,
+                Err(_) => {
+                    *self = Lane::Broken;
+                    buf.give_up();
+                    // What it sent before can still be read, and there will be no event.
+                    *to.ready = to.ready.with(Ready::READ);
+                    break None;
+                }
+            }
+            buf.forget();
+            if !buf.is_empty() {
+                break None;
+            }
+            if *self == Lane::Ending {
+                net.shutdown_write(to.sock);
+                *self = Lane::Done;
+                break None;
+            }
+            if written >= TURN_BYTES || !from.ready.has(Ready::READ) {
+                break None;
+            }
+            if !buf.has_memory() {
+                let Some(mem) = bufs.lend(bufs.large_bytes(), purpose) else {
+                    break Some(Halt::Starved(purpose));
+                };
+                buf.attach(mem);
+            }
+            match pull(net, from.sock, from.ready, buf) {
+                Pulled::Bytes(n) => buf.release(n),
+                Pulled::Nothing => {}
+                Pulled::End => *self = Lane::Ending,
+                Pulled::Failed(_) => break Some(Halt::Reset),
+            }
+        };
+        if buf.is_empty() && buf.has_memory() {
+            bufs.give_back(buf.detach());
+        }
+        (halt, written)
+    }
+
+    fn check(self, from: Ready, to: Ready, buf: &Buf) {
+        debug_assert!(buf.pending().is_empty() || !to.has(Ready::WRITE), "unsent bytes");
+        let reads = self == Lane::Open && buf.is_empty();
+        debug_assert!(!reads || !from.has(Ready::READ), "unread bytes");
+        debug_assert!(self != Lane::Ending || !buf.is_empty(), "an end that was not passed on");
+    }
+}
