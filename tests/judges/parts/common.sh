@@ -109,10 +109,10 @@ print(s.getsockname()[1])')
         cat >"$work/nginx.conf" <<END
 daemon off; master_process off; pid $work/nginx.pid; error_log $work/nginx.log;
 events { worker_connections 8192; }
-http { access_log off; keepalive_requests 1000000; client_body_temp_path $work/t1;
+http { access_log off; sendfile on; keepalive_requests 1000000; client_body_temp_path $work/t1;
   proxy_temp_path $work/t2; fastcgi_temp_path $work/t3; uwsgi_temp_path $work/t4;
   scgi_temp_path $work/t5;
-  server { listen 127.0.0.1:$port backlog=4096; root $work/www;
+  server { listen 127.0.0.1:$port backlog=4096 ${nginx_listen:-}; root $work/www;
     location /post { client_max_body_size 10m; return 200 "posted\n"; } } }
 END
         start nginx nginx -p "$work" -c "$work/nginx.conf"
