@@ -169,6 +169,11 @@ impl<N: Net> Engine<N> {
         }
         let Some(client) = self.clients.get_mut(key) else { return After::Close };
         net.shutdown_write(&mut client.sock);
+        self.begin_linger()
+    }
+
+    /// Our end is sent to the client; what it still sends is read for a while.
+    pub(super) fn begin_linger(&self) -> After {
         let config = &self.desk.config;
         let bytes_left = u32::try_from(config.linger_bytes).unwrap_or(u32::MAX);
         After::Continue(Stage::Linger { bytes_left, until: self.now + config.linger_ms })

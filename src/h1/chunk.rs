@@ -46,7 +46,7 @@ pub(crate) enum Wrapping {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size { value: u64, digits: u8 },
-    Extension { size: u64, bytes: u32 },
+    Extension { size: u64, bytes: u32, quote: Quote },
     SizeLf { size: u64 },
     Data { left: u64 },
     DataCr,
@@ -55,17 +55,46 @@ enum State {
     Done,
 }
 
+/// Where in a quoted string an extension is. Some readers take a line end inside of one for a part
+/// of it, so no line may end there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quote {
+    Outside,
+    Inside,
+    Escaped,
+}
+
+impl Quote {
+    fn after(self, byte: u8) -> Quote {
+        match (self, byte) {
+            (Quote::Outside, b'"') => Quote::Inside,
+            (Quote::Inside, b'"') => Quote::Outside,
+            (Quote::Inside, b'\\') => Quote::Escaped,
+            (Quote::Escaped, _) => Quote::Inside,
+            (same, _) => same,
+        }
+    }
+}
+
 /// How far one chunked body has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chunked {
     state: State,
     wrapping: Wrapping,
+    /// What `Connection` names, as a list: trailers of these names go no further. Mostly empty,
+    /// and then without memory.
+    named: Box<[u8]>,
 }
 
 impl Chunked {
     /// Before the first chunk size.
     pub(crate) fn new(wrapping: Wrapping) -> Chunked {
-        Chunked { state: State::Size { value: 0, digits: 0 }, wrapping }
+        Chunked { state: State::Size { value: 0, digits: 0 }, wrapping, named: Box::default() }
+    }
+
+    /// Trailers with a name in this list go no further (RFC 9110 section 7.6.1).
+    pub(crate) fn drop_trailers(&mut self, named: Vec<u8>) {
+        self.named = named.into_boxed_slice();
     }
 
     /// Whether the last line has been judged.
@@ -138,13 +167,13 @@ impl Chunked {
             }
             (State::Size { value, digits: 1.. }, b'\r') => State::SizeLf { size: value },
             (State::Size { value, digits: 1.. }, b';') => {
-                State::Extension { size: value, bytes: 0 }
+                State::Extension { size: value, bytes: 0, quote: Quote::Outside }
             }
-            (State::Extension { size, .. }, b'\r') => State::SizeLf { size },
-            (State::Extension { size, bytes }, _)
+            (State::Extension { size, quote: Quote::Outside, .. }, b'\r') => State::SizeLf { size },
+            (State::Extension { size, bytes, quote }, _)
                 if field::is_value_byte(byte) && bytes < MAX_EXTENSION_BYTES =>
             {
-                State::Extension { size, bytes: bytes + 1 }
+                State::Extension { size, bytes: bytes + 1, quote: quote.after(byte) }
             }
             (State::SizeLf { size: 0 }, b'\n') => State::Trailer { bytes: 0 },
             (State::SizeLf { size }, b'\n') => State::Data { left: size },
@@ -176,7 +205,9 @@ impl Chunked {
             return Err(Bad::Trailer);
         }
         self.state = State::Trailer { bytes };
-        Ok(Line::Whole { len: lf + 1, forbidden: field::is_forbidden_trailer(name) })
+        let named = || field::list(&self.named).any(|word| word.eq_ignore_ascii_case(name));
+        let forbidden = field::is_forbidden_trailer(name) || named();
+        Ok(Line::Whole { len: lf + 1, forbidden })
     }
 }
 
@@ -232,6 +263,7 @@ mod tests {
         whole(b"0\r\n\r\n", b"");
         whole(b"5\r\nhello\r\n0\r\n\r\n", b"hello");
         whole(b"00a\r\n0123456789\r\n3;q=\"x\"\r\nabc\r\n000\r\n\r\n", b"0123456789abc");
+        whole(b"1;q=\"\\\"\";r;s=\"\"\r\nx\r\n0;\"\\\\\"\r\n\r\n", b"x");
         whole(b"2\r\n\r\n\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n", b"\r\n");
         let follow = b"1\r\nx\r\n0\r\n\r\nGET";
         check(follow, Ok((&follow[..11], b"x", 3)));
@@ -241,6 +273,17 @@ mod tests {
     fn forbidden_trailers_are_dropped() {
         let input = b"0\r\nContent-Length: 5\r\nX-Sum: 1\r\nHost: evil\r\n\r\n";
         check(input, Ok((b"0\r\nX-Sum: 1\r\n\r\n", b"", 0)));
+    }
+
+    /// RFC 9110 section 7.6.1
+    #[test]
+    fn trailers_that_connection_names_are_dropped() {
+        let mut body = Chunked::new(Wrapping::Keep);
+        body.drop_trailers(b"close, x-sum,,Y".to_vec());
+        let line = b"0\r\nX-Sum: 1\r\n";
+        assert_eq!(body.advance(line), Ok(Judged { keep: 3, skip: 10 }));
+        assert_eq!(body.advance(b"X-Summe: 1\r\n\r\n"), Ok(Judged { keep: 14, skip: 0 }));
+        assert!(body.is_done());
     }
 
     #[test]
@@ -260,6 +303,9 @@ mod tests {
             b"1\rx",
             b"1;a\nb\r\n",
             b"1;\0\r\n",
+            b"1;q=\"\r\nx\r\n0\r\n\r\n",
+            b"1;q=\"x\\\"\r\nx\r\n0\r\n\r\n",
+            b"1\r\nx\r\n0;\"\r\n\r\n",
             b"1234567890abcdef\r\n",
             b"g\r\n",
         ] {

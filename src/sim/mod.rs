@@ -9,7 +9,7 @@
 //!        '------ what I got --> oracle.rs, judge.rs <-- what I did '
 //! ```
 //!
-//! - `cargo test sim` plays the seeds 0 to 299 and one world twice.
+//! - `cargo test sim` plays the seeds 0 to 299, one world twice, and worlds of tunnels.
 //! - `SIM_SEED=17 cargo test sim::one -- --nocapture` plays one world and prints every step.
 //! - `SIM_FROM=300 SIM_COUNT=20000 cargo test --release sim::many -- --ignored --nocapture` plays
 //!   as many as you like (100 000 from 0, if nothing is said).
@@ -29,6 +29,7 @@ mod net;
 mod oracle;
 mod plan;
 mod travel;
+mod tunnels;
 mod wires;
 mod world;
 

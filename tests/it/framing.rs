@@ -152,6 +152,14 @@ fn b7_1_request_lines_and_hosts() {
         ("Host, open bracket", host("[::1"), 400),
         ("Host with a high byte", b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n".to_vec(), 400),
         ("malformed Host in 1.0", raw("GET / HTTP/1.0\r\nHost: a b\r\n\r\n"), 400),
+        ("no authority", raw("GET http:///x HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("no authority, https", raw("GET https://?x HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("a port alone", raw("GET http://:80/x HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("a user name", raw("GET http://u@h/x HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("user and password", raw("GET http://u:p@h/ HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("another scheme", raw("GET ftp://h/x HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("a fragment", raw("GET /a#b HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("no UTF-8", b"GET /\xff HTTP/1.1\r\nHost: t\r\n\r\n".to_vec(), 400),
         ("2.0", raw("GET / HTTP/2.0\r\nHost: t\r\n\r\n"), 505),
         ("3.0", raw("GET / HTTP/3.0\r\nHost: t\r\n\r\n"), 505),
         ("0.9", raw("GET / HTTP/0.9\r\nHost: t\r\n\r\n"), 505),
@@ -177,6 +185,8 @@ fn b7_1_sizes() {
         ),
         ("101 fields", get(&fields(101)), 431),
         ("target too long", target(8 * 1024 + 1), 414),
+        ("65 words in Connection", get(&format!("Connection: {}\r\n", "a,".repeat(65))), 400),
+        ("65 of them in lines", get(&"Connection: a\r\n".repeat(65)), 400),
         ("endless target", [b"GET /", "p".repeat(60_000).as_bytes()].concat(), 414),
     ]);
 

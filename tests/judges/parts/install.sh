@@ -47,6 +47,7 @@ fi
 pointsman=$(realpath "$pointsman")
 
 SECONDS=0
-echo "judged: $("$pointsman" --version); by node $(node --version), $(go version | cut -d' ' -f3)," \
+echo "judged: $("$pointsman" --version)"
+echo "by node $(node --version), $(go version | cut -d' ' -f3)," \
     "$(python3 --version), $(nginx -v 2>&1 | sed 's/.*: //'), $(curl --version | head -n 1 |
         cut -d' ' -f1,2), $(h2load --version), $(wrk --version 2>&1 | head -n 1 | cut -d' ' -f1,2)"

@@ -39,8 +39,8 @@ slow_judge() {
 }
 
 # What an operator has to know (docs/judges.md): an exchange whose client reads slowly holds some
-# 20 KiB, and new requests may use half of `memory`, so that 2,000 of them need more than the default
-# of 64 MiB; and an endpoint that has answered nothing yet is not given many requests at once.
+# 20 KiB, and new requests may use half of `memory`, so that 2,000 of them need more than the
+# default of 64 MiB; and an endpoint that has answered nothing yet is not given many requests at once.
 nginx_listen=sndbuf=128k
 start_nginx && start go "$judge" serve 0 && origin_go=$(address_of go) &&
     start_proxy --memory 128MiB "web/v1=$origin_nginx" "go/v1=$origin_go" && {
