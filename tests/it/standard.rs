@@ -289,8 +289,8 @@ fn rfc9110_13_2_1_conditions_and_credentials_pass() {
     for status in ["304 Not Modified", "405 Never", "412 No", "401 Who", "407 Which", "416 Where"] {
         let head = format!(
             "HTTP/1.1 {status}\r\nWWW-Authenticate: Basic realm=\"a, b\", Digest  c=d\r\n\
-             Allow: GET,  BREW, get\r\nProxy-Authenticate: X\r\nAuthentication-Info: a=\"b\"\r\nVary: *\r\n\
-             Content-Range: pages */9\r\nContent-Length: 0\r\n\r\n"
+             Allow: GET,  BREW, get\r\nProxy-Authenticate: X\r\nVary: *\r\n\
+             Authentication-Info: a=\"b\"\r\nContent-Range: pages */9\r\nContent-Length: 0\r\n\r\n"
         );
         let origin = Origin::answering(head.as_str());
         let answer = Pointsman::before(origin.addr, &[]).client().get("/");
