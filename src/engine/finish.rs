@@ -279,7 +279,10 @@ impl<N: Net> Engine<N> {
     fn work_due(&mut self, net: &mut N, key: Key, mut work: Box<Work>) -> After {
         let phase = std::mem::replace(&mut work.phase, Phase::Head(Default::default()));
         match phase {
-            Phase::Head(_) => self.refuse(key, work, Reason::HeadTimeout, None),
+            Phase::Head(_) => {
+                work.note_method();
+                self.refuse(key, work, Reason::HeadTimeout, None)
+            }
             Phase::Flush(_) => {
                 let reason = Reason::ClientStalled;
                 self.settle_account(key, &work, Outcome::Cut(reason));

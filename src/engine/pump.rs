@@ -272,6 +272,7 @@ impl<N: Net> Engine<N> {
                 self.engage(net, key, work, exchange)
             }
             Received::Refused(reason, sound) => {
+                work.note_method();
                 let exchange = sound.map(|(exchange, len)| self.swallow(&mut work, exchange, len));
                 self.refuse(key, work, reason, exchange)
             }
