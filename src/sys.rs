@@ -20,6 +20,10 @@ use crate::endpoint::Address;
 /// (`net.core.somaxconn`). mio's own 128 is too few for a burst of clients.
 const BACKLOG: i32 = 4096;
 
+/// What the kernel keeps for a client beyond what it has room for: else up to 4 MB for each that
+/// reads slowly (`net.ipv4.tcp_wmem`), which no ceiling of ours knows of. Inherited as well.
+const UNSENT_BYTES: u32 = 128 * 1024;
+
 /// A filter for the packets of a TCP listener that drops what begins a connection: SYN without ACK,
 /// in the fourteenth byte of the segment. Connections that were accepted inherit it; to them such
 /// packets mean nothing.
@@ -53,6 +57,8 @@ impl Listener {
         let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_tcp_nodelay(true)?;
+        // Where the kernel does not know it, it is as it is everywhere else.
+        let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
         if address.is_ipv6() {
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
