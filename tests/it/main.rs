@@ -13,6 +13,7 @@ mod exchange;
 mod forward;
 mod framing;
 mod harness;
+mod hostile;
 mod idle;
 mod life;
 mod limits;
