@@ -24,7 +24,7 @@ use super::relay::Step;
 const TURN_BYTES: usize = 4 * 1024 * 1024;
 /// The most that one client gets of it, and the least.
 const MOST_BYTES: usize = 256 * 1024;
-const LEAST_BYTES: usize = 16 * 1024;
+const LEAST_BYTES: usize = 4 * 1024;
 /// What an answer costs of it at least: pipelined requests with tiny answers are more work than
 /// their bytes.
 const ANSWER_BYTES: usize = 8 * 1024;
