@@ -11,6 +11,8 @@
 //! only when it is empty, and an empty lane holds no memory: an idle tunnel costs two sockets.
 //! This file does not know HTTP.
 
+use std::io::ErrorKind;
+
 use crate::buf::{Buf, BufPool, Purpose};
 use crate::keys::Key;
 use crate::net::{Net, Ready};
@@ -34,13 +36,22 @@ enum Lane {
     Ending,
     /// The end was passed on.
     Done,
-    /// The side that should take the bytes is gone. What it had sent before can still be read.
-    Broken,
+    /// The side that should take the bytes is gone. What it had sent before can still be read, but
+    /// after a reset its end proves nothing: a write was told of it, and a read is not.
+    Broken {
+        /// It was a reset; its error is used up.
+        reset: bool,
+    },
 }
 
 impl Lane {
     fn is_over(self) -> bool {
-        matches!(self, Lane::Done | Lane::Broken)
+        matches!(self, Lane::Done | Lane::Broken { .. })
+    }
+
+    /// Whether an end of the side that took its bytes cannot be believed.
+    fn was_reset(self) -> bool {
+        self == Lane::Broken { reset: true }
     }
 }
 
@@ -63,6 +74,8 @@ enum Halt {
 struct Side<'a, S> {
     sock: &'a mut S,
     ready: &'a mut Ready,
+    /// It has reset the connection, and a write has used up the error.
+    spoiled: bool,
 }
 
 impl<N: Net> Engine<N> {
@@ -92,13 +105,15 @@ impl<N: Net> Engine<N> {
     ) -> After {
         let Some(client) = self.clients.get_mut(key) else { return After::Close };
         let Some(upstream) = work.link.and_then(|link| self.upstreams.get_mut(link)) else {
-            return self.end_tunnel(net, key, work, Outcome::Cut(Reason::Incomplete));
+            return self.end_tunnel(net, key, work, tunnel, Outcome::Cut(Reason::Incomplete));
         };
-        let mut near = Side { sock: &mut client.sock, ready: &mut client.ready };
-        let mut far = Side { sock: &mut upstream.sock, ready: &mut upstream.ready };
+        let mut near = Side { sock: &mut client.sock, ready: &mut client.ready, spoiled: false };
+        let mut far = Side { sock: &mut upstream.sock, ready: &mut upstream.ready, spoiled: false };
         let (bufs, before) = (&mut self.bufs, tunnel);
+        near.spoiled = tunnel.down.was_reset();
         let (up, up_bytes) =
             tunnel.up.flow(net, &mut near, &mut far, &mut work.req, bufs, Purpose::Window);
+        far.spoiled = tunnel.up.was_reset();
         let (down, down_bytes) =
             tunnel.down.flow(net, &mut far, &mut near, &mut work.resp, bufs, Purpose::Answer);
         if up_bytes > 0 {
@@ -110,15 +125,15 @@ impl<N: Net> Engine<N> {
             work.response_bytes += down_bytes as u64;
         }
         if matches!(up, Some(Halt::Reset)) {
-            return self.end_tunnel(net, key, work, Outcome::ClientGone);
+            return self.end_tunnel(net, key, work, tunnel, Outcome::ClientGone);
         }
         if matches!(down, Some(Halt::Reset)) {
-            return self.end_tunnel(net, key, work, Outcome::Cut(Reason::Incomplete));
+            return self.end_tunnel(net, key, work, tunnel, Outcome::Cut(Reason::Incomplete));
         }
         if tunnel.up.is_over() && tunnel.down.is_over() {
             let whole = tunnel.down == Lane::Done;
             let outcome = if whole { Outcome::Answered } else { Outcome::ClientGone };
-            return self.end_tunnel(net, key, work, outcome);
+            return self.end_tunnel(net, key, work, tunnel, outcome);
         }
         // A lane that broke leaves something to read for the other one.
         let moved = up_bytes + down_bytes > 0 || tunnel != before;
@@ -132,22 +147,28 @@ impl<N: Net> Engine<N> {
         if moved { After::Continue(Stage::Busy(work)) } else { After::Wait(Stage::Busy(work)) }
     }
 
-    /// It is over. Where a side was not told the end, it is told that this was not it.
+    /// It is over. A side that was not told the end is told that this was not it.
     fn end_tunnel(
         &mut self,
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
+        tunnel: Tunnel,
         outcome: Outcome,
     ) -> After {
-        if outcome == Outcome::Answered {
+        if tunnel.up == Lane::Done {
             self.detach(&mut work);
         } else {
             self.abort_link(net, &mut work);
         }
         self.settle_account(key, &work, outcome);
         self.give_back(work);
-        if matches!(outcome, Outcome::Cut(_)) { After::Abort } else { After::Close }
+        match outcome {
+            Outcome::Cut(_) => After::Abort,
+            // It still sends, and has not read all that it was sent: as after an early answer.
+            Outcome::Answered if tunnel.up != Lane::Done => self.begin_linger(),
+            _ => After::Close,
+        }
     }
 
     /// Closes the upstream connection so that the endpoint cannot take what it got for the whole.
@@ -184,7 +205,7 @@ impl<N: Net> Engine<N> {
             work.phase = Phase::Tunnel(tunnel);
             return After::Continue(Stage::Busy(work));
         }
-        self.end_tunnel(net, key, work, Outcome::Cut(reason))
+        self.end_tunnel(net, key, work, tunnel, Outcome::Cut(reason))
     }
 
     /// Nothing is both wanted and possible.
@@ -216,11 +237,10 @@ impl Lane {
             }
             match push(net, to.sock, to.ready, buf) {
                 Ok(n) => written += n,
-                Err(_) => {
-                    *self = Lane::Broken;
+                Err(error) => {
+                    // EPIPE is what a reset says to whoever has had the end before (tcp_reset).
+                    *self = Lane::Broken { reset: error.kind() != ErrorKind::BrokenPipe };
                     buf.give_up();
-                    // What it sent before can still be read, and there will be no event.
-                    *to.ready = to.ready.with(Ready::READ);
                     break None;
                 }
             }
@@ -237,7 +257,7 @@ impl Lane {
                 break None;
             }
             if !buf.has_memory() {
-                let Some(mem) = bufs.lend(bufs.large_bytes(), purpose) else {
+                let Some(mem) = bufs.lend(bufs.lane_bytes(), purpose) else {
                     break Some(Halt::Starved(purpose));
                 };
                 buf.attach(mem);
@@ -245,6 +265,7 @@ impl Lane {
             match pull(net, from.sock, from.ready, buf) {
                 Pulled::Bytes(n) => buf.release(n),
                 Pulled::Nothing => {}
+                Pulled::End if from.spoiled => break Some(Halt::Reset),
                 Pulled::End => *self = Lane::Ending,
                 Pulled::Failed(_) => break Some(Halt::Reset),
             }

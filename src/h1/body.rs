@@ -25,6 +25,13 @@ impl Body {
         Body::Chunked(Chunked::new(wrapping))
     }
 
+    /// Trailers with a name in this list go no further (RFC 9110 section 7.6.1).
+    pub(crate) fn drop_trailers(&mut self, named: Vec<u8>) {
+        if let Body::Chunked(chunked) = self {
+            chunked.drop_trailers(named);
+        }
+    }
+
     /// Whether the message is complete.
     pub(crate) fn is_done(&self) -> bool {
         match self {

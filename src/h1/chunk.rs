@@ -81,12 +81,20 @@ impl Quote {
 pub(crate) struct Chunked {
     state: State,
     wrapping: Wrapping,
+    /// What `Connection` names, as a list: trailers of these names go no further. Mostly empty,
+    /// and then without memory.
+    named: Box<[u8]>,
 }
 
 impl Chunked {
     /// Before the first chunk size.
     pub(crate) fn new(wrapping: Wrapping) -> Chunked {
-        Chunked { state: State::Size { value: 0, digits: 0 }, wrapping }
+        Chunked { state: State::Size { value: 0, digits: 0 }, wrapping, named: Box::default() }
+    }
+
+    /// Trailers with a name in this list go no further (RFC 9110 section 7.6.1).
+    pub(crate) fn drop_trailers(&mut self, named: Vec<u8>) {
+        self.named = named.into_boxed_slice();
     }
 
     /// Whether the last line has been judged.
@@ -197,7 +205,9 @@ impl Chunked {
             return Err(Bad::Trailer);
         }
         self.state = State::Trailer { bytes };
-        Ok(Line::Whole { len: lf + 1, forbidden: field::is_forbidden_trailer(name) })
+        let named = || field::list(&self.named).any(|word| word.eq_ignore_ascii_case(name));
+        let forbidden = field::is_forbidden_trailer(name) || named();
+        Ok(Line::Whole { len: lf + 1, forbidden })
     }
 }
 
@@ -263,6 +273,17 @@ mod tests {
     fn forbidden_trailers_are_dropped() {
         let input = b"0\r\nContent-Length: 5\r\nX-Sum: 1\r\nHost: evil\r\n\r\n";
         check(input, Ok((b"0\r\nX-Sum: 1\r\n\r\n", b"", 0)));
+    }
+
+    /// RFC 9110 section 7.6.1
+    #[test]
+    fn trailers_that_connection_names_are_dropped() {
+        let mut body = Chunked::new(Wrapping::Keep);
+        body.drop_trailers(b"close, x-sum,,Y".to_vec());
+        let line = b"0\r\nX-Sum: 1\r\n";
+        assert_eq!(body.advance(line), Ok(Judged { keep: 3, skip: 10 }));
+        assert_eq!(body.advance(b"X-Summe: 1\r\n\r\n"), Ok(Judged { keep: 14, skip: 0 }));
+        assert!(body.is_done());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 /// A field name that a proxy must act on; everything else is passed on unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
+    Close,
     Connection,
     ContentLength,
     Expect,
@@ -34,6 +35,7 @@ impl Name {
             (2, b't') => (Name::Te, b"te"),
             (3, b'v') => (Name::Via, b"via"),
             (4, b'h') => (Name::Host, b"host"),
+            (5, b'c') => (Name::Close, b"close"),
             (5, b'r') => (Name::Range, b"range"),
             (6, b'e') => (Name::Expect, b"expect"),
             (7, b't') => (Name::Trailer, b"trailer"),
@@ -58,7 +60,8 @@ impl Name {
     pub(crate) fn is_hop_by_hop(self) -> bool {
         matches!(
             self,
-            Name::Connection
+            Name::Close
+                | Name::Connection
                 | Name::Http2Settings
                 | Name::KeepAlive
                 | Name::ProxyConnection
@@ -107,10 +110,11 @@ pub(crate) fn is_value_byte(byte: u8) -> bool {
 /// Fields that must not come as trailers: they frame, route, authenticate or say how to read the
 /// content (RFC 9110 section 6.5.1).
 pub(crate) fn is_forbidden_trailer(name: &[u8]) -> bool {
-    const FORBIDDEN: [&str; 32] = [
+    const FORBIDDEN: [&str; 33] = [
         "age",
         "authorization",
         "cache-control",
+        "close",
         "connection",
         "content-encoding",
         "content-length",
@@ -159,6 +163,7 @@ mod tests {
             ("te", Name::Te),
             ("Via", Name::Via),
             ("Range", Name::Range),
+            ("Close", Name::Close),
             ("Host", Name::Host),
             ("EXPECT", Name::Expect),
             ("Trailer", Name::Trailer),

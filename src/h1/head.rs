@@ -6,6 +6,7 @@
 //! `response.rs`. This file does not know what fields mean.
 
 use core::mem::MaybeUninit;
+use core::net::Ipv6Addr;
 
 use super::field::{Name, list};
 use super::{Bad, Limits, Version};
@@ -61,6 +62,13 @@ impl<'a> Fields<'a> {
     /// The value of the first field line called `name`, in any case.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.0.iter().find(|f| f.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+
+    /// Everything that `Connection` fields name, as one list.
+    pub(crate) fn connection_options(&self) -> Vec<u8> {
+        let named = self.iter().filter(|(n, _)| Name::of(n) == Name::Connection);
+        let values: Vec<&[u8]> = named.map(|(_, value)| value).collect();
+        values.join(&b',')
     }
 
     /// Whether a `Connection` field names `name` (RFC 9110 section 7.6.1).
@@ -147,13 +155,14 @@ pub(crate) fn parse_request<'b>(
     slots: &'b mut Slots<'b>,
     limits: &Limits,
 ) -> Result<Option<RequestHead<'b>>, Bad> {
-    // httparse skips line feeds in front. An empty line before a request is CRLF, and gone by now.
-    if bytes.first() == Some(&b'\n') {
-        return Err(Bad::StartLine);
+    if begins_with_a_line_end(bytes) {
+        // A lone CR may still become an empty line, which whoever reads takes away.
+        return if bytes == b"\r" { Ok(None) } else { Err(Bad::StartLine) };
     }
     let mut head = httparse::Request::new(&mut []);
     let parsed = head.parse_with_uninit_headers(bytes, limited(slots, limits));
-    let len = match parsed {
+    let third_word = bytes.splitn(3, |&b| b == b' ').nth(2);
+    let len = match unless_version_is_open(parsed, third_word) {
         Ok(httparse::Status::Complete(len)) if len <= limits.head_bytes => len,
         Ok(httparse::Status::Complete(_)) => return Err(Bad::HeadTooLarge),
         Ok(httparse::Status::Partial) => {
@@ -161,11 +170,6 @@ pub(crate) fn parse_request<'b>(
             if target_bytes > limits.target_bytes {
                 return Err(Bad::TargetTooLong);
             }
-            let too_large = bytes.len() >= limits.head_bytes;
-            return if too_large { Err(Bad::HeadTooLarge) } else { Ok(None) };
-        }
-        // `HTTP/2` may still become `HTTP/2.0`: the line tells when it is whole.
-        Err(httparse::Error::Version) if !bytes.iter().any(|b| b"\r\n".contains(b)) => {
             let too_large = bytes.len() >= limits.head_bytes;
             return if too_large { Err(Bad::HeadTooLarge) } else { Ok(None) };
         }
@@ -191,15 +195,15 @@ pub(crate) fn parse_response<'b>(
     slots: &'b mut Slots<'b>,
     limits: &Limits,
 ) -> Result<Option<ResponseHead<'b>>, Bad> {
-    // httparse skips empty lines in front, which no response may have.
-    if bytes.first().is_some_and(|b| b"\r\n".contains(b)) {
+    if begins_with_a_line_end(bytes) {
         return Err(Bad::StartLine);
     }
     let mut head = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let parsed =
         config.parse_response_with_uninit_headers(&mut head, bytes, limited(slots, limits));
-    let len = match parsed {
+    let only_word = (!bytes.contains(&b' ')).then_some(bytes);
+    let len = match unless_version_is_open(parsed, only_word) {
         Ok(httparse::Status::Complete(len)) if len <= limits.head_bytes => len,
         Ok(httparse::Status::Complete(_)) => return Err(Bad::HeadTooLarge),
         Ok(httparse::Status::Partial) => {
@@ -221,6 +225,11 @@ pub(crate) fn parse_response<'b>(
     Ok(Some(ResponseHead { status, version, fields, bytes }))
 }
 
+/// httparse skips line ends in front of a start line, a bare LF among them; we do not.
+fn begins_with_a_line_end(bytes: &[u8]) -> bool {
+    matches!(bytes.first(), Some(b'\r' | b'\n'))
+}
+
 fn limited<'s, 'b>(
     slots: &'s mut Slots<'b>,
     limits: &Limits,
@@ -232,6 +241,21 @@ fn limited<'s, 'b>(
 fn partial_target(bytes: &[u8]) -> usize {
     let mut words = bytes.splitn(3, |&b| b == b' ');
     words.nth(1).map_or(0, <[u8]>::len)
+}
+
+/// What httparse says, but for a version of which only the beginning is here: whether it will be
+/// another version or none must not depend on where the bytes were cut. `word` is the last word
+/// here, if it stands where a version does.
+fn unless_version_is_open(
+    parsed: httparse::Result<usize>,
+    word: Option<&[u8]>,
+) -> httparse::Result<usize> {
+    let fits = |(&b, &like): (&u8, &u8)| if like == b'0' { b.is_ascii_digit() } else { b == like };
+    let begins = |word: &[u8]| word.len() <= 8 && word.iter().zip(b"HTTP/0.0").all(fits);
+    match parsed {
+        Err(httparse::Error::Version) if word.is_some_and(begins) => Ok(httparse::Status::Partial),
+        other => other,
+    }
 }
 
 /// What httparse's refusal means in our words.
@@ -278,27 +302,37 @@ pub(crate) fn offset(whole: &[u8], part: &[u8]) -> usize {
     at.min(whole.len())
 }
 
-/// Whether `host` may stand in a Host field: empty, or a name, an IPv4 address or a bracketed
-/// literal, with an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
+/// Whether `host` may stand in a Host field: empty, or a name, an IPv4 address or a bracketed IPv6
+/// address, with an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
 pub(crate) fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host.strip_prefix(b"[") {
         Some(rest) => {
             let Some(close) = rest.iter().position(|&b| b == b']') else { return false };
-            let literal = &rest[..close];
-            let fine = |&b: &u8| b.is_ascii_hexdigit() || b":.vV".contains(&b);
-            if literal.is_empty() || !literal.iter().all(fine) {
+            let literal = core::str::from_utf8(&rest[..close]).map(str::parse::<Ipv6Addr>);
+            if !matches!(literal, Ok(Ok(_))) {
                 return false;
             }
             (&b""[..], &rest[close + 1..])
         }
         None => host.split_at(host.iter().position(|&b| b == b':').unwrap_or(host.len())),
     };
-    let name_fine = |&b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b);
     let port_fine = match port.strip_prefix(b":") {
         Some(digits) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         None => port.is_empty(),
     };
-    name.iter().all(name_fine) && port_fine
+    is_name(name) && port_fine
+}
+
+/// Whether `name` is a host's name: a `%` stands before two hexadecimal digits.
+fn is_name(mut name: &[u8]) -> bool {
+    while let Some((&byte, rest)) = name.split_first() {
+        name = match (byte, rest) {
+            (b'%', [a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
+            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte) => rest,
+            _ => return false,
+        };
+    }
+    true
 }
 
 #[cfg(test)]
@@ -329,6 +363,9 @@ mod tests {
             (b"GET / HTTP/1.1\nHost: a\r\n\r\n", Err(Bad::StartLine)),
             (b"GET / HTTP/1.1\r\nHost: a\r\n\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\n\n", Err(Bad::StartLine)),
+            (b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::StartLine)),
+            (b"\r", Ok(None)),
+            (b"\r\r", Err(Bad::StartLine)),
             (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", Err(Bad::FieldLine)),
@@ -339,8 +376,8 @@ mod tests {
             (b"GE(T / HTTP/1.1\r\n\r\n", Err(Bad::StartLine)),
             (b"GET / HTTP/2.0\r\n\r\n", Err(Bad::Version)),
             (b"GET / HTTP/2", Ok(None)),
-            (b"GET / HTTP/2\r", Err(Bad::StartLine)),
-            (b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::StartLine)),
+            (b"GET / HTTP/2.0", Ok(None)),
+            (b"GET / HTTP/2.0x", Err(Bad::StartLine)),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Err(Bad::Version)),
             (b"GET / HTTP/1.12\r\n\r\n", Err(Bad::StartLine)),
             (b"GET /a b HTTP/1.1\r\n\r\n", Err(Bad::StartLine)),
@@ -368,8 +405,12 @@ mod tests {
             (b"HTTP/1.1 600 X\r\n\r\n", Err(Bad::Status)),
             (b"HTTP/1.1 099 X\r\n\r\n", Err(Bad::Status)),
             (b"HTTP/1.1 200 OK\n\r\n", Err(Bad::StartLine)),
+            (b"\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
+            (b"\r\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
             (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", Err(Bad::FieldLine)),
             (b"HTTP/1.1 200 OK\r\nA: b\n\r\n", Err(Bad::FieldLine)),
+            (b"HTTP/2", Ok(None)),
+            (b"\x15\x03\x03", Err(Bad::StartLine)),
             (b"HTTP/2.0 200 OK\r\n\r\n", Err(Bad::Version)),
             (b"\r\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
             (b"\nHTTP/1.1 200 OK\r\n\r\n", Err(Bad::StartLine)),
@@ -403,11 +444,25 @@ mod tests {
 
     #[test]
     fn hosts_are_checked() {
-        for host in ["", "a", "a.b:80", "127.0.0.1:1", "[::1]", "[::1]:8080", "a_b-c~", "x:"] {
+        for host in [
+            "",
+            "a",
+            "a.b:80",
+            "127.0.0.1:1",
+            "[::1]",
+            "[::1]:8080",
+            "[::ffff:1.2.3.4]",
+            "a_b-c~",
+            "x:",
+            "a%2Fb",
+            "%41",
+        ] {
             assert!(is_host(host.as_bytes()), "{host}");
         }
-        for host in ["a b", "a/b", "a:b", "[::1", "[]", "[::1]x", "{", "a\u{6}", "u@h", "a:123456"]
-        {
+        for host in [
+            "a b", "a/b", "a:b", "[::1", "[]", "[::1]x", "[1:2]", "[v1.x]", "{", "a\u{6}", "u@h",
+            "a:123456", "%", "a%2", "%zz", "%%41",
+        ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }
     }

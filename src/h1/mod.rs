@@ -4,14 +4,15 @@
 //!   head.rs     bytes -> a head and the facts a proxy acts on
 //!   body.rs     how many bytes belong to the message      chunk.rs  chunked framing
 //!   rewrite.rs  the head as it goes on                    answer.rs our own answers
-//!   range.rs    continuing an answer that broke off         upgrade.rs what a 101 may give
-//!   field.rs    names that mean something to a proxy
+//!   range.rs    continuing an answer that broke off       upgrade.rs what a 101 may give
+//!   field.rs    names that mean something to a proxy      address.rs an address as text
 //! ```
 //!
 //! Nothing in here knows sockets, buffers, registries or time. Every refusal is a [`Bad`], which
 //! knows its status; nothing is repaired, because a message that two readers can take in two ways
 //! is how one request hides inside another.
 
+pub(crate) mod address;
 pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod chunk;

@@ -99,14 +99,19 @@ pub(crate) fn read(
         0 if head.version == Version::Http10 => {}
         _ => return Err(Bad::Host),
     }
+    let mut body = scan.body(head.version)?;
+    if scan.names_fields {
+        body.drop_trailers(head.fields.connection_options());
+    }
     let method = Method::of(head.method);
     let counted = matches!(method, Method::Trace | Method::Options);
     Ok(RequestFacts {
         method,
         version: head.version,
-        body: scan.body(head.version)?,
+        body,
         keep: if head.version == Version::Http11 { !scan.close } else { scan.keep && !scan.close },
-        te_trailers: scan.te_trailers,
+        // An HTTP/1.0 client would be sent no trailers: nobody may be told that it takes them.
+        te_trailers: scan.te_trailers && head.version == Version::Http11,
         idempotency_key: scan.idempotency_key,
         partial: scan.partial,
         expects: scan.expects,
@@ -133,7 +138,8 @@ fn read_target(head: &mut RequestHead<'_>) -> Result<(), Bad> {
     let rest = rest.strip_prefix(b"://").ok_or(Bad::Target)?;
     let end = rest.iter().position(|&b| b == b'/' || b == b'?').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    if authority.is_empty() || !head::is_host(authority) {
+    // An `http` URI has a host (RFC 9110 section 4.2.1); a Host field may be empty.
+    if authority.is_empty() || authority.starts_with(b":") || !head::is_host(authority) {
         return Err(Bad::Host);
     }
     head.authority = Some(authority);
@@ -178,19 +184,19 @@ impl Scan {
                 self.te_trailers |= field::list(value).any(trailers);
             }
             Name::Expect if version == Version::Http11 => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Bad::Expect);
+                for word in field::list(value) {
+                    if !word.eq_ignore_ascii_case(b"100-continue") {
+                        return Err(Bad::Expect);
+                    }
+                    self.expects = true;
                 }
-                self.expects = true;
             }
             Name::Upgrade => upgrade::offer(value, &mut self.protocols)?,
             Name::Range => self.partial = true,
             Name::IdempotencyKey => self.idempotency_key = !value.is_empty(),
             Name::MaxForwards => {
-                // `parse` alone would take a sign.
-                let digits = value.iter().all(u8::is_ascii_digit).then_some(value);
-                let text = digits.and_then(|digits| core::str::from_utf8(digits).ok());
-                self.max_forwards = text.and_then(|text| text.parse().ok());
+                let earlier = self.max_forwards.into_iter();
+                self.max_forwards = earlier.chain(max_forwards(value)).min();
             }
             _ => self.note_framing(name, value)?,
         }
@@ -268,6 +274,17 @@ fn content_length(value: &[u8]) -> Option<u64> {
     })
 }
 
+/// Digits and nothing else. What is beyond counting is the most that can be counted.
+fn max_forwards(value: &[u8]) -> Option<u32> {
+    if value.is_empty() {
+        return None;
+    }
+    value.iter().try_fold(0u32, |sum, digit| {
+        let hops = || sum.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
+        digit.is_ascii_digit().then(hops)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Limits;
@@ -330,6 +347,9 @@ mod tests {
             ("GET / HTTP/1.0\r\n\r\n", None),
             ("GET / HTTP/1.0\r\nHost: {\r\n\r\n", Some(Bad::Host)),
             ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Host)),
+            ("GET http://:80/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: a%4\r\n\r\n", Some(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: [::1::]\r\n\r\n", Some(Bad::Host)),
             ("GET http://u@h/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Host)),
             ("GET ftp://h/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
             ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Target)),
@@ -340,8 +360,28 @@ mod tests {
             ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", Some(Bad::Method)),
             ("GET / HTTP/1.1\r\nHost: a\r\nExpect: cookies\r\n\r\n", Some(Bad::Expect)),
             ("GET / HTTP/1.0\r\nExpect: cookies\r\n\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: a\r\nExpect: ,100-continue, a\r\n\r\n", Some(Bad::Expect)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nExpect: ,100-Continue ,\r\n\r\n", None),
         ] {
             assert_eq!(facts(text).err(), expected, "{text}");
+        }
+    }
+
+    /// B7.4, RFC 9110 section 7.6.2
+    #[test]
+    fn hops_are_counted_where_they_count() {
+        for (method, lines, expected) in [
+            ("TRACE", "Max-Forwards: 0\r\n", Some(0)),
+            ("OPTIONS", "Max-Forwards: 007\r\n", Some(7)),
+            ("OPTIONS", "Max-Forwards: 99999999999\r\n", Some(u32::MAX)),
+            ("OPTIONS", "Max-Forwards: 4294967299\r\n", Some(u32::MAX)),
+            ("OPTIONS", "Max-Forwards: 5\r\nMax-Forwards: 0\r\n", Some(0)),
+            ("OPTIONS", "Max-Forwards: +5\r\n", None),
+            ("OPTIONS", "Max-Forwards:\r\n", None),
+            ("GET", "Max-Forwards: 0\r\n", None),
+        ] {
+            let text = format!("{method} / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+            assert_eq!(facts(&text).unwrap().max_forwards, expected, "{method} {lines}");
         }
     }
 

@@ -18,7 +18,8 @@ pub(crate) struct ResponseFacts {
     pub(crate) keep: bool,
     /// How long the endpoint says it keeps an idle connection: `Keep-Alive: timeout=N`.
     pub(crate) idle_limit_ms: Option<u64>,
-    /// Whether the `Content-Length` lines must not go on: they contradict the framing.
+    /// Whether the `Content-Length` lines must not go on: they contradict the framing, or stand
+    /// where none may be, even with 0 (RFC 9110 section 8.6).
     pub(crate) hide_length: bool,
     /// Whether `Connection` names fields beyond the usual words.
     pub(crate) names_fields: bool,
@@ -63,13 +64,16 @@ pub(crate) fn read(
     }
     let status = head.status;
     let never_a_body = status < 200 || status == 204;
-    let body = if never_a_body || status == 304 || method == Method::Head {
+    let mut body = if never_a_body || status == 304 || method == Method::Head {
         Body::NONE
     } else if scan.chunked {
         Body::chunked(wrapping)
     } else {
         scan.length.map_or(Body::UntilClose, Body::Length)
     };
+    if scan.names_fields {
+        body.drop_trailers(head.fields.connection_options());
+    }
     let wanted =
         if head.version == Version::Http11 { !scan.close } else { scan.keep && !scan.close };
     // A body announced where none may be will come all the same: it would poison the next answer.
@@ -79,7 +83,7 @@ pub(crate) fn read(
         status,
         keep: wanted && !contradicts && body != Body::UntilClose,
         idle_limit_ms,
-        hide_length: contradicts,
+        hide_length: contradicts || never_a_body && scan.length.is_some(),
         body,
         names_fields: scan.names_fields,
         upgrade: status == 101 || status == 426 && upgrade::advises(head.fields),

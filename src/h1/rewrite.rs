@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::Version;
+use super::address::push_ip;
 use super::body::Body;
 use super::field::Name;
 use super::head::{Fields, RequestHead, ResponseHead, offset};
@@ -97,15 +98,9 @@ impl Plan {
         if way.via {
             self.joined(b"Via: ", head.fields, specials, Name::Via, via(head.version).as_bytes());
         }
-        if facts.te_trailers {
-            self.prefix.extend_from_slice(b"TE: trailers\r\n");
-        }
+        self.for_the_next_hop(facts);
         if let Some(hops) = facts.max_forwards {
             let _ = write!(self.prefix, "Max-Forwards: {}\r\n", hops.saturating_sub(1));
-        }
-        if let Some(protocols) = &facts.upgrade {
-            self.prefix.extend_from_slice(b"Connection: Upgrade\r\n");
-            self.line(b"Upgrade: ", protocols);
         }
         let mut seen_length = false;
         let chunked = matches!(facts.body, Body::Chunked(_));
@@ -140,7 +135,13 @@ impl Plan {
         let line_end = self.drops.first().map_or(0, |first| first.1 as usize);
         let version = if way.client == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         self.prefix.extend_from_slice(version.as_bytes());
-        self.prefix.extend_from_slice(&head.bytes[version.len()..line_end]);
+        let (status, reason) = head.bytes[version.len()..line_end].split_at(" 200".len());
+        self.prefix.extend_from_slice(status);
+        // The space is sent even if no reason follows (RFC 9112 section 4).
+        if reason.first() != Some(&b' ') {
+            self.prefix.push(b' ');
+        }
+        self.prefix.extend_from_slice(reason);
         let old_client = way.client == Version::Http10;
         if facts.status >= 200 {
             match (way.client, way.keep) {
@@ -188,6 +189,24 @@ impl Plan {
         self.prefix.extend_from_slice(name);
         self.prefix.extend_from_slice(value);
         self.prefix.extend_from_slice(b"\r\n");
+    }
+
+    /// What is for the next hop alone is listed in `Connection` (RFC 9110 section 7.6.1), in one
+    /// line: there are endpoints that read no second one.
+    fn for_the_next_hop(&mut self, facts: &RequestFacts) {
+        let options: &[u8] = match (&facts.upgrade, facts.te_trailers) {
+            (Some(_), true) => b"Upgrade, TE",
+            (Some(_), false) => b"Upgrade",
+            (None, true) => b"TE",
+            (None, false) => return,
+        };
+        self.line(b"Connection: ", options);
+        if facts.te_trailers {
+            self.line(b"TE: ", b"trailers");
+        }
+        if let Some(protocols) = &facts.upgrade {
+            self.line(b"Upgrade: ", protocols);
+        }
     }
 
     /// `B7.5`: who asked, for which host, over what.
@@ -285,26 +304,6 @@ fn via(version: Version) -> &'static str {
     }
 }
 
-/// Appends the address as text: v4 by hand, because every request of every client pays for it.
-fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
-    let IpAddr::V4(v4) = ip.to_canonical() else {
-        let _ = write!(out, "{ip}");
-        return;
-    };
-    for (place, octet) in v4.octets().into_iter().enumerate() {
-        if place > 0 {
-            out.push(b'.');
-        }
-        if octet >= 100 {
-            out.push(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            out.push(b'0' + octet / 10 % 10);
-        }
-        out.push(b'0' + octet % 10);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::chunk::Wrapping;
@@ -368,7 +367,11 @@ mod tests {
             ),
             (
                 "GET / HTTP/1.1\r\nHost: a\r\nConnection: TE\r\nTE: gzip, trailers\r\n",
-                "GET /new HTTP/1.1\r\nTE: trailers\r\nHost: a\r\n\r\n",
+                "GET /new HTTP/1.1\r\nConnection: TE\r\nTE: trailers\r\nHost: a\r\n\r\n",
+            ),
+            (
+                "GET / HTTP/1.0\r\nHost: a\r\nConnection: TE\r\nTE: trailers\r\n",
+                "GET /new HTTP/1.1\r\nHost: a\r\n\r\n",
             ),
             ("GET / HTTP/1.1\r\nHost: a\r\nTE: gzip\r\n", "GET /new HTTP/1.1\r\nHost: a\r\n\r\n"),
             (
@@ -467,6 +470,21 @@ mod tests {
                  Trailer: a\r\n",
                 &new,
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: a\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 204 No\r\nContent-Length: 0\r\nA: b\r\n",
+                &new,
+                "HTTP/1.1 204 No\r\nA: b\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 103 No\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+                &new,
+                "HTTP/1.1 103 No\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200\r\nContent-Length: 0\r\n",
+                &new,
+                "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n",
             ),
             (
                 "HTTP/1.1 103 Early Hints\r\nLink: x\r\nConnection: Nosy\r\nNosy: 1\r\n",

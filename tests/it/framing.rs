@@ -91,6 +91,9 @@ fn b7_1_lengths_and_codings() {
             501,
         ),
         ("chunked twice", post("Transfer-Encoding: chunked, chunked\r\n", "0\r\n\r\n"), 501),
+        ("an empty element behind", post("Transfer-Encoding: chunked,\r\n", "0\r\n\r\n"), 501),
+        ("an empty element before", post("Transfer-Encoding: , chunked\r\n", "0\r\n\r\n"), 501),
+        ("a parameter", post("Transfer-Encoding: chunked;q=1\r\n", "0\r\n\r\n"), 501),
         ("quoted", post("Transfer-Encoding: \"chunked\"\r\n", "0\r\n\r\n"), 501),
     ]);
 }
@@ -152,6 +155,14 @@ fn b7_1_request_lines_and_hosts() {
         ("Host, open bracket", host("[::1"), 400),
         ("Host with a high byte", b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n".to_vec(), 400),
         ("malformed Host in 1.0", raw("GET / HTTP/1.0\r\nHost: a b\r\n\r\n"), 400),
+        ("no authority", raw("GET http:///x HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("no authority, https", raw("GET https://?x HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("a port alone", raw("GET http://:80/x HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("a user name", raw("GET http://u@h/x HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("user and password", raw("GET http://u:p@h/ HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("another scheme", raw("GET ftp://h/x HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("a fragment", raw("GET /a#b HTTP/1.1\r\nHost: t\r\n\r\n"), 400),
+        ("no UTF-8", b"GET /\xff HTTP/1.1\r\nHost: t\r\n\r\n".to_vec(), 400),
         ("2.0", raw("GET / HTTP/2.0\r\nHost: t\r\n\r\n"), 505),
         ("3.0", raw("GET / HTTP/3.0\r\nHost: t\r\n\r\n"), 505),
         ("0.9", raw("GET / HTTP/0.9\r\nHost: t\r\n\r\n"), 505),
@@ -177,6 +188,8 @@ fn b7_1_sizes() {
         ),
         ("101 fields", get(&fields(101)), 431),
         ("target too long", target(8 * 1024 + 1), 414),
+        ("65 words in Connection", get(&format!("Connection: {}\r\n", "a,".repeat(65))), 400),
+        ("65 of them in lines", get(&"Connection: a\r\n".repeat(65)), 400),
         ("endless target", [b"GET /", "p".repeat(60_000).as_bytes()].concat(), 414),
     ]);
 
@@ -201,6 +214,8 @@ fn b7_1_chunks() {
         ("leading space", chunked(" 5\r\nhello\r\n0\r\n\r\n"), 400),
         ("empty size", chunked("\r\nhello\r\n0\r\n\r\n"), 400),
         ("only an extension", chunked(";x\r\nhello\r\n0\r\n\r\n"), 400),
+        ("space behind the size", chunked("5 \r\nhello\r\n0\r\n\r\n"), 400),
+        ("space before an extension", chunked("5 ;x\r\nhello\r\n0\r\n\r\n"), 400),
         ("overflow", chunked("10000000000000005\r\nhello\r\n0\r\n\r\n"), 400),
         ("many digits", chunked("ffffffffffffffffffff\r\nhello\r\n0\r\n\r\n"), 400),
         ("bare LF after the size", chunked("5\nhello\r\n0\r\n\r\n"), 400),

@@ -219,6 +219,13 @@ impl Pointsman {
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
+    /// From now on it may open no file whose number is not below this.
+    pub(crate) fn limit_open_files(&self, below: u64) {
+        let (pid, limit) = (self.process.pid().to_string(), format!("--nofile={below}:"));
+        let done = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(done.is_ok_and(|status| status.success()), "prlimit");
+    }
+
     /// How many descriptors it holds now.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(self.proc("fd")).unwrap().count()

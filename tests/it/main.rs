@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "outside the library there are clocks and threads")]
 
 mod article;
+mod checklist;
 mod cli;
 mod config;
 mod corpus;
@@ -14,18 +15,24 @@ mod exchange;
 mod forward;
 mod framing;
 mod harness;
+mod hostile;
 mod idle;
 mod life;
 mod limits;
 mod losses;
 mod memory;
 mod names;
+mod old;
+mod pipelines;
 mod pool;
 mod reader;
 mod real;
 mod responses;
 mod routing;
+mod standard;
+mod standard_answers;
 mod story;
 mod upgrade;
+mod uploads;
 mod waiting;
 mod wire;
