@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "outside the library there are clocks and threads")]
 
 mod article;
+mod checklist;
 mod cli;
 mod config;
 mod corpus;
@@ -14,6 +15,7 @@ mod exchange;
 mod forward;
 mod framing;
 mod harness;
+mod hostile;
 mod idle;
 mod life;
 mod limits;
