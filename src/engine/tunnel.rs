@@ -175,7 +175,7 @@ impl<N: Net> Engine<N> {
     pub(super) fn abort_link(&mut self, net: &mut N, work: &mut Work) {
         let Some(link) = work.link.take() else { return };
         if let Some(upstream) = self.upstreams.remove(link) {
-            self.desk.peers.end(upstream.peer);
+            self.desk.peers.end(upstream.peer, upstream.coming);
             net.abort(upstream.sock);
         }
     }
