@@ -9,6 +9,8 @@ use crate::harness::{Origin, Pointsman, eventually};
 use crate::wire::{End, PATIENCE, Pattern, Wire};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+/// For tests that look at what is read: a busy machine may let a client sleep for a second.
+const PATIENT: [&str; 2] = ["--linger", "20s"];
 const TOO_MUCH: &str =
     "HTTP/1.1 413 Too much\r\nConnection: close\r\nContent-Length: 4\r\n\r\nmuch";
 
@@ -94,7 +96,7 @@ fn b7_7_a_413_is_read_during_an_upload() {
 fn b7_7_a_blind_client_reads_the_413() {
     for then in [Then::Close, Then::HalfClose, Then::Stay] {
         let origin = refusing(then);
-        let proxy = Pointsman::before(origin.addr, &[]);
+        let proxy = Pointsman::before(origin.addr, &PATIENT);
         for (name, head, body) in uploads(200_000, "") {
             for round in 0..10 {
                 let mut client = proxy.client();
@@ -224,7 +226,7 @@ fn b7_7_a_final_answer_to_who_waits() {
             let _ = told.lock().unwrap().send(wire.rest().0);
         }
     });
-    let proxy = Pointsman::before(origin.addr, &[]);
+    let proxy = Pointsman::before(origin.addr, &PATIENT);
     for (name, head, body) in uploads(9_000, "Expect: 100-continue\r\n") {
         for sends in [false, true] {
             let mut client = proxy.client();
@@ -246,7 +248,7 @@ fn b7_7_a_final_answer_to_who_waits() {
 #[test]
 fn b7_7_our_own_refusal_to_who_waits() {
     let origin = Origin::polite();
-    let proxy = Pointsman::service(&[origin.addr], &[]);
+    let proxy = Pointsman::service(&[origin.addr], &PATIENT);
     let mut client = proxy.client();
     client.send(
         "POST /none HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
