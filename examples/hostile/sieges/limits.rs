@@ -121,7 +121,6 @@ fn full_house(field: &Field<'_>) -> io::Result<Report> {
     let mut crowd = Crowd::gather_with(field.addr, 3_000, narrow)?;
     crowd.say_in_turn(b"GET /evil/v1/big/8000000 HTTP/1.1\r\nHost: full\r\n\r\n");
     std::thread::sleep(field.length);
-    report.still_ticks = Some(field.still()?);
     crowd.listen(64);
     report.only("they read", &crowd.tally(), &["200", "silent"]);
     Ok(report)
