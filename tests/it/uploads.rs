@@ -98,6 +98,7 @@ fn b7_7_a_blind_client_reads_the_413() {
         let origin = refusing(then);
         let proxy = Pointsman::before(origin.addr, &PATIENT);
         for (name, head, body) in uploads(200_000, "") {
+            let mut overtaken = 0;
             for round in 0..10 {
                 let mut client = proxy.client();
                 client.send(&head);
@@ -108,8 +109,13 @@ fn b7_7_a_blind_client_reads_the_413() {
                 let answer = client.try_answer("POST");
                 let answer = answer.unwrap_or_else(|b| panic!("{then:?}, {name} {round}: {b:?}"));
                 assert_eq!((answer.status(), answer.text().as_str()), (413, "much"), "{name}");
-                assert_eq!(client.end(), End::Fin, "{then:?}, {name}");
+                // If the endpoint was late, the whole request had gone up, and nothing has to end.
+                if answer.says("Connection", "close") {
+                    assert_eq!(client.end(), End::Fin, "{then:?}, {name}");
+                    overtaken += 1;
+                }
             }
+            assert!(overtaken > 0, "{then:?}, {name}: no answer overtook its upload");
         }
     }
 }
