@@ -115,7 +115,7 @@ pub(crate) fn lay(siege: &Siege, program: &Path, files: u64, brief: bool) -> io:
     let (files_before, memory_before) = (proxy.descriptors()?, proxy.memory_bytes("VmRSS")?);
     let probe = Probe::start(proxy.addr, good.addr, siege.fresh);
     thread::sleep(LEAD);
-    let length = Duration::from_millis(if brief { 1_500 } else { 3_000 });
+    let length = Duration::from_millis(if brief { 1_500 } else { 2_000 });
     let field = Field { addr: proxy.addr, files, length, proxy: &proxy, probe: &probe };
     let report = thread::scope(|scope| {
         let besiegers = scope.spawn(|| {
