@@ -15,7 +15,6 @@ const MANY: usize = 200;
 pub(crate) fn sieges() -> Vec<Siege> {
     vec![
         Siege {
-            brief: true,
             ..Siege::new(
                 "pipeline",
                 "10,000 requests in one write, then 2,000 each on 20 at once",
@@ -27,10 +26,7 @@ pub(crate) fn sieges() -> Vec<Siege> {
             ..Siege::new("pipeline-404", "10,000 each to nobody's service, on 20 at once", nobody)
         },
         Siege { brief: true, ..Siege::new("empty-lines", "8 send CRLF without end", empty_lines) },
-        Siege {
-            brief: true,
-            ..Siege::new("head-bombs", "200 at once: heads that are too much", head_bombs)
-        },
+        Siege { ..Siege::new("head-bombs", "200 at once: heads that are too much", head_bombs) },
         Siege::new("head-storm", "8 send such heads, one after the other", head_storm),
         Siege::new("chunk-bombs", "200 at once: chunked framing that is too much", chunk_bombs),
         Siege {
@@ -64,14 +60,14 @@ fn write_pipeline(addr: SocketAddr, target: &str, status: u16, length: usize) ->
                 n += 1;
             }
             seen.drain(..at);
+            if n == length {
+                break;
+            }
             match io::Read::read(&mut reader, &mut space) {
                 Ok(0) if n < length => return format!("closed after {n}"),
                 Err(error) if n < length => return format!("{:?} after {n}", error.kind()),
                 Ok(count) => seen.extend_from_slice(space.get(..count).unwrap_or_default()),
                 Err(_) => {}
-            }
-            if n == length {
-                break;
             }
         }
         "all, in order".to_owned()

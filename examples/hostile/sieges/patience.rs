@@ -34,7 +34,6 @@ pub(crate) fn sieges() -> Vec<Siege> {
         Siege::new("never-reads", "50 ask for 1 GB and read nothing", never_reads),
         Siege::new("half-closed", "2,000 end their side, half of them in a head", half_closed),
         Siege {
-            brief: true,
             ..Siege::new("churn", "connections opened and closed, half of them by a reset", churn)
         },
     ]
