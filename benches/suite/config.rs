@@ -187,7 +187,7 @@ backend endpoints
   http-request set-path {cut}
   default-server pool-max-conn {kept} pool-low-conn {kept} pool-purge-delay 600s
 {servers}",
-        clients = setting.connections + SPARE,
+        clients = setting.connections + setting.kept() + SPARE,
         port = setting.port,
         kept = setting.kept(),
     );

@@ -19,10 +19,9 @@ use crate::stage::Places;
 const TRACED: u64 = 6_400;
 const QUICK_TRACED: u64 = 1_920;
 const BEFORE: u64 = 3_200;
-/// Requests under callgrind, in two runs. The difference has no start and no end in it.
-const SHORT: u64 = 1_000;
-const LONGER: u64 = 6_000;
-const QUICK_LONGER: u64 = 3_000;
+/// Requests under callgrind.
+const COUNTED: u64 = 6_400;
+const QUICK_COUNTED: u64 = 1_920;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A call that is rarer is left to the sum.
 const RARE: f64 = 0.005;
@@ -98,52 +97,56 @@ pub(crate) fn instructions(
     peers: &[&Peer],
     results: &mut Results,
 ) -> io::Result<()> {
-    let Some(valgrind) = find("valgrind") else { return Ok(()) };
+    let (Some(valgrind), Some(vgdb)) = (find("valgrind"), find("vgdb")) else { return Ok(()) };
     let can = |peer: &&&Peer| {
         matches!(peer.program, Program::Pointsman | Program::Nginx | Program::Haproxy)
     };
-    let longer = if session.quick { QUICK_LONGER } else { LONGER };
+    let count = if session.quick { QUICK_COUNTED } else { COUNTED };
     for peer in peers.iter().filter(can) {
-        let run = |count| collected(session, scenario, peer, &valgrind, count);
-        let (few, many) = (run(SHORT)?, run(longer)?);
-        let each = (many as f64 - few as f64) / (longer - SHORT) as f64;
-        results.add(scenario.name, &peer.name, "instructions", &[each]);
+        let out = session.dir(scenario, peer, "callgrind").join("out");
+        let wrap = |invocation: &mut Invocation| below_callgrind(invocation, peer, &valgrind, &out);
+        let mut stage = session.stage(scenario, peer, turns(session), "callgrind", &wrap)?;
+        let Some(pid) = stage.pid() else { continue };
+        stage.ask(&format!("count {BEFORE}"))?;
+        tell(&vgdb, pid, "zero")?;
+        let reply = stage.ask(&format!("count {count}"))?;
+        tell(&vgdb, pid, "dump")?;
+        if reply.lost == 0 {
+            let each = total(&out.with_extension("1"))? / count as f64;
+            results.add(scenario.name, &peer.name, "instructions", &[each]);
+        }
     }
     Ok(())
 }
 
-/// Instructions of a whole life with so many requests in it.
-fn collected(
-    session: &Session<'_>,
-    scenario: &Scenario,
-    peer: &Peer,
-    valgrind: &Path,
-    count: u64,
-) -> io::Result<u64> {
-    let dir = session.dir(scenario, peer, "callgrind");
-    let out = dir.join(format!("callgrind.{count}"));
-    let wrap = |invocation: &mut Invocation| {
-        let program = std::mem::replace(&mut invocation.program, valgrind.to_path_buf());
-        let mut args = vec![
-            "--tool=callgrind".to_owned(),
-            format!("--callgrind-out-file={}", out.display()),
-            program.display().to_string(),
-        ];
-        args.append(&mut invocation.args);
-        if peer.program == Program::Nginx {
-            args.extend(["-g".to_owned(), "master_process off;".to_owned()]);
-        }
-        invocation.args = args;
-    };
-    let mut stage = session.stage(scenario, peer, turns(session), "callgrind", &wrap)?;
-    stage.ask(&format!("count {count}"))?;
-    let running = stage.proxy.as_mut().ok_or_else(|| io::Error::other("no proxy"))?;
-    running.signal("TERM")?;
-    running.await_end(PATIENCE);
-    let text = fs::read_to_string(&out).unwrap_or_default();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("totals:").or_else(|| line.strip_prefix("summary:")));
+fn below_callgrind(invocation: &mut Invocation, peer: &Peer, valgrind: &Path, out: &Path) {
+    let program = std::mem::replace(&mut invocation.program, valgrind.to_path_buf());
+    let mut args = vec![
+        "--tool=callgrind".to_owned(),
+        format!("--callgrind-out-file={}", out.display()),
+        program.display().to_string(),
+    ];
+    args.append(&mut invocation.args);
+    // The worker must be the process that was started.
+    if peer.program == Program::Nginx {
+        args.extend(["-g".to_owned(), "master_process off;".to_owned()]);
+    }
+    invocation.args = args;
+}
+
+/// An order to callgrind: its counters to zero, or into a file.
+fn tell(vgdb: &Path, pid: u32, order: &str) -> io::Result<()> {
+    let output = Command::new(vgdb).arg(format!("--pid={pid}")).arg(order).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(io::Error::other(format!("vgdb {order}: {said}")))
+}
+
+fn total(file: &Path) -> io::Result<f64> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("totals:"));
     let total = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    total.ok_or_else(|| io::Error::other(format!("{}: callgrind says nothing", peer.name)))
+    total.ok_or_else(|| io::Error::other("callgrind says nothing"))
 }

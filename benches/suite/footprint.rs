@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 const WATCH: Duration = Duration::from_secs(4);
 const QUICK_WATCH: Duration = Duration::from_secs(1);
 const STARTS: usize = 10;
-/// Descriptors that are not for idle clients.
+/// Descriptors that are not for idle clients. A proxy may want two for each client.
 const SPARE: usize = 1_000;
 
 pub(crate) fn starts(
@@ -92,7 +92,7 @@ pub(crate) fn idle(
     peers: &[&Peer],
     results: &mut Results,
 ) -> io::Result<()> {
-    let clients = IDLE_CLIENTS.min(descriptors().saturating_sub(SPARE));
+    let clients = IDLE_CLIENTS.min(descriptors().saturating_sub(SPARE) / 2);
     let core = session.last_core;
     let places = Places { proxy: Place::Batch(core), rest: Place::Batch(core) };
     for peer in peers {

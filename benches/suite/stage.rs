@@ -37,6 +37,7 @@ pub(crate) struct Stage {
     pub(crate) proxy: Option<Running>,
     _origin: Role,
     pub(crate) port: u16,
+    log: PathBuf,
 }
 
 /// How a proxy is started: plainly, or below another program.
@@ -81,12 +82,25 @@ impl Stage {
         }
         let args = [vec!["load".to_owned()], shape.args()].concat();
         let load = Role::start(places.rest, &args, &log)?;
-        Ok(Self { load, proxy, _origin: origin, port: shape.port })
+        Ok(Self { load, proxy, _origin: origin, port: shape.port, log })
     }
 
     pub(crate) fn ask(&mut self, order: &str) -> io::Result<Reply> {
-        let line = self.load.ask(order)?;
-        Reply::parse(&line).ok_or_else(|| io::Error::other(format!("not a reply: {line}")))
+        let line = self.load.ask(order).map_err(|error| self.complaint(&error.to_string()))?;
+        let reply = Reply::parse(&line);
+        let reply = reply.ok_or_else(|| io::Error::other(format!("not a reply: {line}")))?;
+        if reply.requests > 0 && reply.lost == reply.requests {
+            return Err(self.complaint("every request was lost"));
+        }
+        Ok(reply)
+    }
+
+    /// What went wrong, with what everybody said about it.
+    fn complaint(&mut self, what: &str) -> io::Error {
+        let ended = self.proxy.as_mut().is_some_and(Running::has_ended);
+        let ended = if ended { ", and the proxy has ended" } else { "" };
+        let said = fs::read_to_string(&self.log).unwrap_or_default();
+        io::Error::other(format!("{}: {what}{ended}: {said}", self.log.display()))
     }
 
     /// The proxy's process, if there is one.
