@@ -5,17 +5,21 @@
 //! over the number of requests. Rounds alternate between the proxies.
 
 use std::io;
+use std::time::Duration;
 
 use crate::peers::Peer;
 use crate::process::{Place, cpu_nanos};
 use crate::results::Results;
 use crate::scenarios::Scenario;
 use crate::session::Session;
-use crate::stage::{Places, Stage};
+use crate::stage::{Places, Stage, get};
 
 const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 /// From here on bytes are what a request costs, not the request.
 const LONG: u64 = 1 << 20;
+/// Enough that each of two endpoints gets one.
+const GETS: usize = 16;
+const IDLE: Duration = Duration::from_millis(1_300);
 
 #[derive(Default)]
 struct Rounds {
@@ -37,6 +41,9 @@ pub(crate) fn measure(
     let places = Places { proxy: Place::Batch(core), rest: Place::Batch(core) };
     let mut stages = session.stages(scenario, peers, places, "busy")?;
     let mut all: Vec<Rounds> = stages.iter().map(|_| Rounds::default()).collect();
+    if scenario.shape.body > 0 {
+        show_life(&stages)?;
+    }
     for (_, stage) in &mut stages {
         stage.ask(&format!("run {}", 2.0 * session.warm_seconds(scenario)))?;
     }
@@ -57,6 +64,20 @@ pub(crate) fn measure(
         }
     }
     added(scenario, peers, results);
+    Ok(())
+}
+
+/// pointsman puts a POST on a used connection only after one of that endpoint has been idle for a
+/// second and was alive when it was used again, by a request that could be repeated.
+fn show_life(stages: &[(&Peer, Stage)]) -> io::Result<()> {
+    for pause in [IDLE, Duration::ZERO] {
+        for (_, stage) in stages {
+            for _ in 0..GETS {
+                get(stage.port)?;
+            }
+        }
+        std::thread::sleep(pause);
+    }
     Ok(())
 }
 

@@ -47,8 +47,8 @@ CPU seconds of the proxy for each GiB that it passes on, four clients at a time.
 pub(crate) const POSTS: &str = "
 ## POST with 1 KiB of body
 
-In each setting of `reuse-unsafe` (`auto` is the default: the row without a suffix). The others put a
-POST on any kept connection. `cargo bench --bench suite -- post1k`
+In each setting of `reuse-unsafe` (`auto` is the default: the row without a suffix; its endpoints
+have earned trust by GETs before the first round). The others put a POST on any kept connection. `cargo bench --bench suite -- post1k`
 ";
 
 pub(crate) const APART: &str = "

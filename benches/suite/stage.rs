@@ -130,9 +130,8 @@ pub(crate) fn start(invocation: &Invocation, place: Place, log: &Path) -> io::Re
 /// Waits for the first right answer.
 pub(crate) fn await_answer(port: u16, running: &mut Running) -> io::Result<()> {
     let until = Instant::now() + START_PATIENCE;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     loop {
-        match answered(address) {
+        match get(port) {
             Ok(true) => return Ok(()),
             _ if running.has_ended() => return Err(io::Error::other("it has ended")),
             _ if Instant::now() > until => return Err(io::Error::other("no answer")),
@@ -141,14 +140,17 @@ pub(crate) fn await_answer(port: u16, running: &mut Running) -> io::Result<()> {
     }
 }
 
-fn answered(address: SocketAddr) -> io::Result<bool> {
-    let mut stream = TcpStream::connect(address)?;
+/// One GET on a connection of its own: true if the answer is a 200.
+pub(crate) fn get(port: u16) -> io::Result<bool> {
+    let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
     let name = service_name(0);
     let request = format!("GET /{name}/b/2 HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = [0; 15];
     stream.read_exact(&mut answer)?;
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest)?;
     Ok(&answer == b"HTTP/1.1 200 OK")
 }
 
