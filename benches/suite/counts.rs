@@ -15,16 +15,20 @@ use crate::scenarios::Scenario;
 use crate::session::Session;
 use crate::stage::Places;
 
-/// Requests under strace, and before it.
+/// Requests under strace, and so many before anything is counted.
 const TRACED: u64 = 6_400;
-const QUICK_TRACED: u64 = 1_920;
-const BEFORE: u64 = 3_200;
+const QUICK_TRACED: u64 = 1_280;
 /// Requests under callgrind.
 const COUNTED: u64 = 6_400;
-const QUICK_COUNTED: u64 = 1_920;
+const QUICK_COUNTED: u64 = 1_280;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A call that is rarer is left to the sum.
 const RARE: f64 = 0.005;
+
+/// Requests before anything is counted.
+fn before(session: &Session<'_>) -> u64 {
+    if session.quick { QUICK_TRACED } else { TRACED }
+}
 
 fn turns(session: &Session<'_>) -> Places {
     let core = session.last_core;
@@ -42,7 +46,7 @@ pub(crate) fn syscalls(
     for peer in peers.iter().filter(|peer| peer.program != Program::Direct) {
         let mut stage = session.stage(scenario, peer, turns(session), "strace", &|_| {})?;
         let Some(pid) = stage.pid() else { continue };
-        stage.ask(&format!("count {BEFORE}"))?;
+        stage.ask(&format!("count {}", before(session)))?;
         let dir = session.dir(scenario, peer, "strace");
         let (counts, log) = (dir.join("counts"), dir.join("strace.log"));
         let mut command = Command::new(&strace);
@@ -107,7 +111,7 @@ pub(crate) fn instructions(
         let wrap = |invocation: &mut Invocation| below_callgrind(invocation, peer, &valgrind, &out);
         let mut stage = session.stage(scenario, peer, turns(session), "callgrind", &wrap)?;
         let Some(pid) = stage.pid() else { continue };
-        stage.ask(&format!("count {BEFORE}"))?;
+        stage.ask(&format!("count {}", before(session)))?;
         tell(&vgdb, pid, "zero")?;
         let reply = stage.ask(&format!("count {count}"))?;
         tell(&vgdb, pid, "dump")?;

@@ -9,6 +9,7 @@
 //!   session    one run;  stage: a proxy with its origin and its load
 //!   peers      the proxies;  config: how each is configured
 //!   origin, load, shape, wire, browser, histogram    this program in its two other roles
+//!   selfcheck  the comparison of messages must be able to say no
 //!   results, page, prose, svg                        what becomes of the numbers
 //!   process, options
 //! ```
@@ -33,6 +34,7 @@ mod process;
 mod prose;
 mod results;
 mod scenarios;
+mod selfcheck;
 mod session;
 mod shape;
 mod stage;
@@ -94,6 +96,7 @@ fn suite(options: &Options) -> io::Result<()> {
     if options.page {
         return page::write(&docs, &Results::read(&file));
     }
+    selfcheck::run()?;
     if !options.no_install {
         peers::install();
     }
@@ -167,7 +170,7 @@ fn run(
         }
     }
     let day = said("date", &["+%F"]);
-    let key = format!("run of {}", scenario.name);
+    let key = format!("{}{}", page::RUN, scenario.name);
     let how = format!("{day}, {} rounds of {} s", session.rounds, session.seconds);
     results.about.insert(key, how);
     Ok(())

@@ -1,5 +1,6 @@
 //! The page with the tables and pictures, made from what was measured and from nothing else.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -40,6 +41,9 @@ const COLUMNS: [&str; 10] = [
     "direct",
 ];
 
+/// What begins the key that says when and how a scenario was run.
+pub(crate) const RUN: &str = "run of ";
+
 /// Writes `benchmarks.md` and its pictures into `docs`.
 pub(crate) fn write(docs: &Path, results: &Results) -> io::Result<()> {
     let pictures = docs.join("benchmarks");
@@ -73,11 +77,31 @@ fn cell(value: Option<Value>) -> String {
     }
 }
 
+/// Megabytes of a number of bytes.
+fn megabytes(value: Option<Value>) -> String {
+    let less = |n: f64| n / 1e6;
+    cell(value.map(|v| Value {
+        median: less(v.median),
+        least: less(v.least),
+        most: less(v.most),
+        ..v
+    }))
+}
+
 impl Page<'_> {
     fn machine(&mut self) {
         self.text.push_str("\n## Machine and versions\n\n");
+        let mut runs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (key, what) in &self.results.about {
-            let _ = writeln!(self.text, "- {key}: {what}");
+            match key.strip_prefix(RUN) {
+                Some(scenario) => runs.entry(what).or_default().push(scenario),
+                None => {
+                    let _ = writeln!(self.text, "- {key}: {what}");
+                }
+            }
+        }
+        for (what, scenarios) in runs {
+            let _ = writeln!(self.text, "- {what}: {}", scenarios.join(", "));
         }
     }
 
@@ -294,20 +318,24 @@ impl Page<'_> {
 
     fn footprint(&mut self, pictures: &Path) -> io::Result<()> {
         self.text.push_str(prose::FOOTPRINT);
-        self.text.push_str("| | file, bytes | resident at start | of it not shared (PSS) ");
+        self.text.push_str("| | file, MB | resident at start, MB | its share of it (PSS), MB ");
         self.text.push_str("| first answer, ms | an idle client, bytes | wake-ups/s, idle |\n");
         self.text.push_str("|---|---|---|---|---|---|---|\n");
         for bar in self.bars("start", "rss") {
             let of = |scenario, metric| cell(self.results.get(scenario, &bar.label, metric));
+            let big = |metric| megabytes(self.results.get("start", &bar.label, metric));
             let cells = [
-                of("start", "file"),
-                of("start", "rss"),
-                of("start", "pss"),
+                big("file"),
+                big("rss"),
+                big("pss"),
                 of("start", "first_ms"),
                 of("idle10k", "idle_bytes"),
                 of("idle10k", "idle_wakes"),
             ];
             let _ = writeln!(self.text, "| {} | {} |", bar.label, cells.join(" | "));
+        }
+        if let Some(clients) = self.results.get("idle10k", "pointsman", "idle_clients") {
+            let _ = writeln!(self.text, "\nIdle clients in this run: {}.", number(clients.median));
         }
         let title = "Resident bytes of an idle client (less is better)";
         self.picture(pictures, "idle", title, &[("idle10k", "idle_bytes")])

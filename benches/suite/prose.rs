@@ -47,8 +47,9 @@ CPU seconds of the proxy for each GiB that it passes on, four clients at a time.
 pub(crate) const POSTS: &str = "
 ## POST with 1 KiB of body
 
-In each setting of `reuse-unsafe` (`auto` is the default: the row without a suffix; its endpoints
-have earned trust by GETs before the first round). The others put a POST on any kept connection. `cargo bench --bench suite -- post1k`
+In each setting of `reuse-unsafe`. The row without a suffix is `auto`, the default; its endpoints have
+earned trust by GETs before the first round. The others put a POST on any kept connection. `cargo
+bench --bench suite -- post1k`
 ";
 
 pub(crate) const APART: &str = "
@@ -64,16 +65,17 @@ suite -- small mid16k`
 pub(crate) const COUNTS: &str = "
 ## System calls and instructions
 
-System calls under `strace -c`, instructions under callgrind: the difference between a long run and
-a short one. Noise does not touch them. callgrind runs no Go. `cargo bench --bench suite -- small
+System calls under `strace -c`, instructions under callgrind, both of a proxy that has served
+thousands of requests before the count begins. Noise does not touch them. callgrind runs no Go. `cargo bench --bench suite -- small
 close fields30`
 ";
 
 pub(crate) const FOOTPRINT: &str = "
 ## Footprint
 
-Memory of a master and its worker counts together. An idle client is one of 10,000 that each sent
-one request and stay; 64 others had warmed the proxy up before. `cargo bench --bench suite -- start
+Memory of a master and its worker counts together. An idle client is one of 10,000, or of as many as
+the descriptor limit allows, that each sent one request and stay; 64 others had warmed the proxy up
+before. A wake-up is a return from sleep, counted by the kernel. `cargo bench --bench suite -- start
 idle10k`
 
 ";
@@ -90,6 +92,8 @@ pub(crate) const CLOSING: &str = "
   the other, then again. Each begins with a part that does not count.
 - **Checks.** The origin compares every body that it receives, the load every body that it gets,
   byte by byte. What differs in anything, or is not a 200, is lost, and shown.
+- **The checks are checked.** Before each run the comparison is shown right messages, cut in two at
+  every place, and wrong ones, each of which it must refuse.
 - **Load and origin** are in `benches/suite`, a thread each, epoll. A head that was judged once is
   compared and not parsed again.
 - **Latency at a fixed rate** counts from the time that was fixed beforehand. A pause is seen by
