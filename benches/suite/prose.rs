@@ -28,28 +28,33 @@ pub(crate) const CPU: &str = "
 ## CPU time for each request
 
 Load, origin and proxy take turns on one core, so that every proxy is measured busy. Microseconds of
-the proxy's own CPU time, kernel included. `cargo bench --bench suite -- small one close mid16k
-fields30 conns1024 conns8192 services10k endpoints1k dead`
+the proxy's own CPU time, kernel included.
+
+Again, with the long bodies and POSTs below: `cargo bench --bench suite -- --ask cpu`
 ";
 
 pub(crate) const ONE: &str = "
 One connection, one request at a time: the time until the answer, and what the proxy adds to it,
-µs, median. `cargo bench --bench suite -- one`
+µs, median.
+
+Again: `cargo bench --bench suite -- one`
 ";
 
 pub(crate) const LONG: &str = "
 ## Long bodies
 
-CPU seconds of the proxy for each GiB that it passes on, four clients at a time. `cargo bench
---bench suite -- down10m up10m upchunked10m`
+CPU seconds of the proxy for each GiB that it passes on, four clients at a time.
+
+Again: `cargo bench --bench suite -- down10m up10m upchunked10m`
 ";
 
 pub(crate) const POSTS: &str = "
 ## POST with 1 KiB of body
 
-In each setting of `reuse-unsafe`. The row without a suffix is `auto`, the default; its endpoints have
-earned trust by GETs before the first round. The others put a POST on any kept connection. `cargo
-bench --bench suite -- post1k`
+In each setting of `reuse-unsafe`. The row without a suffix is `auto`, the default; its endpoints
+have earned trust by GETs before the first round. The others put a POST on any kept connection.
+
+Again: `cargo bench --bench suite -- post1k`
 ";
 
 pub(crate) const APART: &str = "
@@ -58,16 +63,18 @@ pub(crate) const APART: &str = "
 The proxy alone on one core, load and origin together on the other. Where the proxy's core is not
 busy, load and origin are the limit, and the requests a second are theirs: `direct` shows how many
 they reach without any proxy. Latency is measured at half of each one's own highest load and at a
-rate that all can keep, from the time at which a request was meant to leave. `cargo bench --bench
-suite -- small mid16k`
+rate that all can keep, from the time at which a request was meant to leave.
+
+Again: `cargo bench --bench suite -- small mid16k`
 ";
 
 pub(crate) const COUNTS: &str = "
 ## System calls and instructions
 
 System calls under `strace -c`, instructions under callgrind, both of a proxy that has served
-thousands of requests before the count begins. Noise does not touch them. callgrind runs no Go. `cargo bench --bench suite -- small
-close fields30`
+thousands of requests before the count begins. Noise does not touch them. callgrind runs no Go.
+
+Again: `cargo bench --bench suite -- small close fields30`
 ";
 
 pub(crate) const FOOTPRINT: &str = "
@@ -75,8 +82,9 @@ pub(crate) const FOOTPRINT: &str = "
 
 Memory of a master and its worker counts together. An idle client is one of 10,000, or of as many as
 the descriptor limit allows, that each sent one request and stay; 64 others had warmed the proxy up
-before. A wake-up is a return from sleep, counted by the kernel. `cargo bench --bench suite -- start
-idle10k`
+before. A wake-up is a return from sleep, counted by the kernel.
+
+Again: `cargo bench --bench suite -- start idle10k`
 
 ";
 
