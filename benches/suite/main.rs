@@ -117,8 +117,12 @@ fn suite(options: &Options) -> io::Result<()> {
     let mut results = if options.write { Results::read(&file) } else { Results::default() };
     about(&mut results, &session, &peers);
     let begun = Instant::now();
+    let mut failures = Vec::new();
     for scenario in scenarios.iter().filter(|s| options.wants_scenario(s.name)) {
-        run(&session, scenario, &peers, options, &mut results)?;
+        if let Err(error) = run(&session, scenario, &peers, options, &mut results) {
+            failures.push(format!("{}: {error}", scenario.name));
+            eprintln!("FAILED: {error}");
+        }
         if options.write {
             std::fs::create_dir_all(docs.join("benchmarks"))?;
             results.write(&file)?;
@@ -126,7 +130,7 @@ fn suite(options: &Options) -> io::Result<()> {
         }
     }
     println!("\n{}\n{:.0} s", marks::table(&results), begun.elapsed().as_secs_f64());
-    Ok(())
+    if failures.is_empty() { Ok(()) } else { Err(io::Error::other(failures.join("\n"))) }
 }
 
 fn list(scenarios: &[Scenario]) {
