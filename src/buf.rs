@@ -97,6 +97,35 @@ impl Buf {
         self.check();
     }
 
+    /// Lets `judge` look at what framing has not judged, until it judges nothing: how many bytes
+    /// belong to the message, and how many behind them go no further. Each byte moves at most
+    /// once, however small the pieces are.
+    pub(crate) fn sift<E>(
+        &mut self,
+        mut judge: impl FnMut(&[u8]) -> Result<Option<(usize, usize)>, E>,
+    ) -> Result<(), E> {
+        let mut from = self.cut;
+        let result = loop {
+            match judge(&self.mem[from..self.end]) {
+                Ok(Some((keep, skip))) => {
+                    if from != self.cut {
+                        self.mem.copy_within(from..from + keep, self.cut);
+                    }
+                    self.cut += keep;
+                    from += keep + skip;
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if from != self.cut {
+            self.mem.copy_within(from..self.end, self.cut);
+            self.end -= from - self.cut;
+        }
+        self.check();
+        result
+    }
+
     /// What the other socket may take now.
     pub(crate) fn pending(&self) -> &[u8] {
         &self.mem[self.sent..self.cut]
@@ -265,6 +294,13 @@ impl BufPool {
         self.large_bytes
     }
 
+    /// How large a piece one direction of an exchange gets: the small one while more than a quarter
+    /// of the ceiling is lent, or a few thousand slow readers would have all of it.
+    pub(crate) fn lane_bytes(&self) -> usize {
+        let scarce = self.lent_bytes > self.ceiling_bytes / 4;
+        if scarce { SMALL_BYTES } else { self.large_bytes }
+    }
+
     /// How many bytes are lent now.
     pub(crate) fn lent_bytes(&self) -> usize {
         self.lent_bytes
@@ -381,6 +417,17 @@ mod tests {
         buf.release(4);
         buf.discard(4);
         assert_eq!((buf.pending(), buf.fresh()), (&b"keep"[..], &b"rest"[..]));
+    }
+
+    #[test]
+    fn sifted_bytes_close_up_and_what_is_not_judged_stays() {
+        let mut buf = holding(16, b"ab-cd-ef-rest");
+        let mut pieces = [(0, 0), (2, 1), (2, 1), (2, 1)].iter().copied();
+        buf.sift(|_| Ok::<_, ()>(pieces.next())).unwrap();
+        assert_eq!((buf.pending(), buf.fresh()), (&b"abcdef"[..], &b"rest"[..]));
+        let mut pieces = [Ok(Some((1, 2))), Err("bad")].into_iter();
+        assert_eq!(buf.sift(|_| pieces.next().unwrap()), Err("bad"));
+        assert_eq!((buf.pending(), buf.fresh()), (&b"abcdefr"[..], &b"t"[..]));
     }
 
     #[test]

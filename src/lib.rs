@@ -81,7 +81,11 @@ mod summary;
 mod sys;
 mod time;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, unused_imports))]
 mod sim;
 #[cfg(test)]
 mod tidy;

@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 6] = [
     &["sys", "reactor", "proxy", "resolve"],
 ];
 /// What only tests are made of: it may know everything.
-const TEST_HOUSE: [&str; 2] = ["sim", "tidy"];
+const TEST_HOUSE: [&str; 3] = ["fuzz", "sim", "tidy"];
 /// The binary, below `src/bin`, sees the public API and its own files only.
 const BINARY: &str = "bin";
 

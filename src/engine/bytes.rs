@@ -82,17 +82,13 @@ pub(super) fn push<N: Net>(
 
 /// Lets framing judge everything in the buffer that it can judge.
 pub(super) fn judge(body: &mut Body, buf: &mut Buf) -> Result<(), Bad> {
-    while !body.is_done() {
-        let judged = body.advance(buf.fresh())?;
-        if judged == Judged::default() {
-            break;
+    buf.sift(|fresh| {
+        if body.is_done() {
+            return Ok(None);
         }
-        buf.release(judged.keep);
-        if judged.skip > 0 {
-            buf.discard(judged.skip);
-        }
-    }
-    Ok(())
+        let judged = body.advance(fresh)?;
+        Ok((judged != Judged::default()).then_some((judged.keep, judged.skip)))
+    })
 }
 
 /// What a failed connection tells of the endpoint.

@@ -186,18 +186,21 @@ impl<N: Net> Engine<N> {
         key: Key,
         mut bytes_left: u32,
         until: Ms,
+        budget: &mut usize,
     ) -> After {
         let Some(client) = self.clients.get_mut(key) else { return After::Close };
         let mut drain = [0; 4096];
         // To the very end, even if the client is known to be gone: closing with unread input would
-        // send an RST, which destroys what the client has not read yet.
-        while client.ready.has(Ready::READ) {
+        // send an RST, which destroys what the client has not read yet. So it is not closed either
+        // when enough was read: who sends too much comes to a halt, and finds the answer.
+        while client.ready.has(Ready::READ) && bytes_left > 0 {
             match net.read(&mut client.sock, &mut drain) {
                 Ok(0) => return After::Close,
                 Ok(n) => {
                     bytes_left = bytes_left.saturating_sub(n as u32);
-                    if bytes_left == 0 {
-                        return After::Close;
+                    *budget = budget.saturating_sub(n);
+                    if *budget == 0 {
+                        return After::Continue(Stage::Linger { bytes_left, until });
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {

@@ -120,6 +120,8 @@ pub(crate) struct Engine<N: Net> {
     timers: Timers,
     /// Clients that something has happened to.
     queue: VecDeque<Key>,
+    /// How many bytes each of them may move in this turn.
+    share_bytes: usize,
     starved: Starved,
     /// Requests that no endpoint can take now.
     rooms: Rooms,
@@ -143,6 +145,7 @@ impl<N: Net> Engine<N> {
             bufs: BufPool::new(config.buffer_bytes, config.memory_bytes),
             timers: Timers::default(),
             queue: VecDeque::new(),
+            share_bytes: 0,
             starved: Starved::default(),
             rooms: Rooms::new(),
             checks: Checks::default(),
@@ -257,6 +260,7 @@ impl<N: Net> Engine<N> {
         if self.out_of_time() {
             self.end_drain(net);
         }
+        self.share_bytes = self.share();
         self.expire(net);
         match self.life {
             Life::Serving => self.accept_all(net),
@@ -271,6 +275,7 @@ impl<N: Net> Engine<N> {
         self.serve_rooms(net);
         self.feed_starved();
         self.close_disowned();
+        self.sweep_timers();
         self.end_drain(net);
         debug_assert!(self.stats.balances());
     }
@@ -305,6 +310,15 @@ impl<N: Net> Engine<N> {
                 Source::Waker => self.drain_due(at),
             }
         }
+    }
+
+    fn sweep_timers(&mut self) {
+        let (clients, upstreams) = (&self.clients, &self.upstreams);
+        self.timers.sweep(|source, at| match source {
+            Source::Client(key) => clients.get(key).is_some_and(|c| c.due.is_armed(at)),
+            Source::Upstream(key) => upstreams.get(key).is_some_and(|u| u.due.is_armed(at)),
+            Source::Listener(_) | Source::Service(_) | Source::Waker => true,
+        });
     }
 
     /// Whether there is work that no event will announce.

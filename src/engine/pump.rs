@@ -19,8 +19,15 @@ use super::client::{Ending, Phase, Stage, Work};
 use super::desk::Received;
 use super::relay::Step;
 
-/// How many bytes one client may move per turn, so that no fast one starves the others.
-pub(super) const BUDGET_BYTES: usize = 256 * 1024;
+/// How many bytes all clients that something has happened to may move in one turn: a few
+/// milliseconds, so that nobody waits longer than that for his turn. They share it evenly.
+const TURN_BYTES: usize = 4 * 1024 * 1024;
+/// The most that one client gets of it, and the least.
+const MOST_BYTES: usize = 256 * 1024;
+const LEAST_BYTES: usize = 16 * 1024;
+/// What an answer costs of it at least: pipelined requests with tiny answers are more work than
+/// their bytes.
+const ANSWER_BYTES: usize = 8 * 1024;
 
 /// How long a silent endpoint may keep a client waiting that asked whether to send its body.
 const CONTINUE_MS: u64 = 1000;
@@ -49,16 +56,23 @@ pub(super) enum Applied {
 }
 
 impl<N: Net> Engine<N> {
+    /// What each client may move that is served in this turn.
+    pub(super) fn share(&self) -> usize {
+        (TURN_BYTES / self.queue.len().max(1)).clamp(LEAST_BYTES, MOST_BYTES)
+    }
+
     /// Serves one client.
     pub(super) fn pump(&mut self, net: &mut N, key: Key) {
-        let mut budget = BUDGET_BYTES;
+        let mut budget = self.share_bytes;
         loop {
             let Some(client) = self.clients.get_mut(key) else { return };
             client.queued = false;
             let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
                 Stage::Idle => self.idle(key),
                 Stage::Busy(work) => self.busy(net, key, work, &mut budget),
-                Stage::Linger { bytes_left, until } => self.linger(net, key, bytes_left, until),
+                Stage::Linger { bytes_left, until } => {
+                    self.linger(net, key, bytes_left, until, &mut budget)
+                }
             };
             match self.apply(net, key, after) {
                 Applied::Gone => return,
@@ -138,7 +152,7 @@ impl<N: Net> Engine<N> {
             return self.abandon(key, work, Outcome::ClientGone);
         }
         match std::mem::replace(&mut work.phase, Phase::Head(Search::default())) {
-            Phase::Head(search) => self.read_head(net, key, work, search),
+            Phase::Head(search) => self.read_head(net, key, work, search, budget),
             Phase::Waiting(exchange) if work.called => self.called(net, key, work, exchange),
             Phase::Waiting(exchange) => {
                 work.phase = Phase::Waiting(exchange);
@@ -157,6 +171,7 @@ impl<N: Net> Engine<N> {
         key: Key,
         mut work: Box<Work>,
         mut search: Search,
+        budget: &mut usize,
     ) -> After {
         loop {
             let empty = empty_lines(work.req.fresh());
@@ -180,7 +195,13 @@ impl<N: Net> Engine<N> {
             }
             let Some(client) = self.clients.get_mut(key) else { return After::Close };
             match pull(net, &mut client.sock, &mut client.ready, &mut work.req) {
-                Pulled::Bytes(_) => {}
+                // Empty lines may come without end, and as fast as they are read.
+                Pulled::Bytes(n) if n >= *budget => {
+                    *budget = 0;
+                    work.phase = Phase::Head(search);
+                    return After::Continue(Stage::Busy(work));
+                }
+                Pulled::Bytes(n) => *budget -= n,
                 Pulled::Nothing if work.begun => {
                     work.phase = Phase::Head(search);
                     return After::Wait(Stage::Busy(work));
@@ -338,7 +359,7 @@ impl<N: Net> Engine<N> {
         match push(net, &mut client.sock, &mut client.ready, &mut work.resp) {
             Ok(0) => {}
             Ok(n) => {
-                *budget = budget.saturating_sub(n);
+                *budget = budget.saturating_sub(n.max(ANSWER_BYTES));
                 work.response_bytes += n as u64;
                 work.down_at = self.now;
             }

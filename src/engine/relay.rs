@@ -267,7 +267,10 @@ impl<N: Net> Lanes<'_, N> {
             }
         }
         // No memory yet, or a head that outgrows what there is.
-        let wanted = self.bufs.large_bytes().max(resp.len() * 2 + 2 * crate::buf::HEADROOM);
+        let wanted = match resp.has_memory() {
+            true => self.bufs.large_bytes().max(resp.len() * 2 + 2 * crate::buf::HEADROOM),
+            false => self.bufs.lane_bytes(),
+        };
         match self.bufs.lend(wanted, Purpose::Answer) {
             Some(mem) => {
                 self.bufs.give_back(resp.attach(mem));

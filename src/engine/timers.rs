@@ -25,11 +25,23 @@ impl Default for Due {
     }
 }
 
+impl Due {
+    /// Whether an entry for `at` is the live one.
+    pub(crate) fn is_armed(&self, at: Ms) -> bool {
+        self.armed == at
+    }
+}
+
 /// All wake-ups of one engine.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Ms, u64)>>,
+    /// Above this many entries it is worth looking for dead ones.
+    sweep_above: usize,
 }
+
+/// So few entries are not worth looking at.
+const FEW: usize = 1024;
 
 impl Timers {
     /// From now on `who` is due at `at`.
@@ -74,6 +86,15 @@ impl Timers {
         false
     }
 
+    /// Drops the entries that are not `live`, if there are twice as many as were left last time:
+    /// who connects and goes leaves one for as long as he might have stayed.
+    pub(crate) fn sweep(&mut self, live: impl Fn(Source, Ms) -> bool) {
+        if self.heap.len() > self.sweep_above {
+            self.heap.retain(|Reverse((at, who))| live(Source::unpack(*who), *at));
+            self.sweep_above = FEW.max(2 * self.heap.len());
+        }
+    }
+
     /// How many entries there are, dead ones included.
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
@@ -100,6 +121,20 @@ mod tests {
         let (who, at) = timers.pop(Ms(999)).unwrap();
         assert!(timers.comes_up(&mut due, who, at, Ms(999)));
         assert_eq!(timers.len(), 0);
+    }
+
+    #[test]
+    fn dead_entries_are_swept_when_there_are_many() {
+        let (mut timers, mut due) = (Timers::default(), Due::default());
+        timers.sweep(|_, _| false);
+        timers.set(&mut due, WHO, Ms(7));
+        for at in 0..10_000 {
+            let mut gone = Due::default();
+            timers.set(&mut gone, Source::Listener(2), Ms(60_000 + at));
+            timers.sweep(|who, at| who == WHO && due.is_armed(at));
+            assert!(timers.len() <= FEW + 1, "{}", timers.len());
+        }
+        assert_eq!(timers.next(), Some(Ms(7)), "what lives stays");
     }
 
     #[test]

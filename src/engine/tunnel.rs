@@ -257,7 +257,7 @@ impl Lane {
                 break None;
             }
             if !buf.has_memory() {
-                let Some(mem) = bufs.lend(bufs.large_bytes(), purpose) else {
+                let Some(mem) = bufs.lend(bufs.lane_bytes(), purpose) else {
                     break Some(Halt::Starved(purpose));
                 };
                 buf.attach(mem);

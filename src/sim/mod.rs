@@ -16,29 +16,47 @@
 //!
 //! What is modelled, what each oracle judges and what is left out: `docs/simulation.md`.
 
-mod answer;
-mod backend;
-mod cast;
-mod check;
-mod client;
 mod dice;
-mod judge;
-mod message;
-mod nature;
 mod net;
-mod oracle;
-mod plan;
+pub(crate) mod stage;
 mod travel;
-mod tunnels;
 mod wires;
+
+// The worlds themselves. Fuzzing needs the network alone, and brings its own peers.
+#[cfg(test)]
+mod answer;
+#[cfg(test)]
+mod backend;
+#[cfg(test)]
+mod cast;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod judge;
+#[cfg(test)]
+mod message;
+#[cfg(test)]
+mod nature;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod plan;
+#[cfg(test)]
+mod tunnels;
+#[cfg(test)]
 mod world;
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use world::{Report, play};
+#[cfg(test)]
+use {
+    std::collections::BTreeMap,
+    std::panic::{AssertUnwindSafe, catch_unwind},
+    world::{Report, play},
+};
 
 /// What every sweep must have seen: a simulator that no longer gets there proves nothing.
+#[cfg(test)]
 const MUST_HAPPEN: [&str; 33] = [
     "whole answers",
     "early answers",
@@ -78,6 +96,7 @@ const MUST_HAPPEN: [&str; 33] = [
 ];
 
 /// Plays a world; a panic of the engine is a failure like any other.
+#[cfg(test)]
 fn try_to_play(seed: u64, loud: bool) -> Report {
     catch_unwind(AssertUnwindSafe(|| play(seed, loud))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -88,6 +107,7 @@ fn try_to_play(seed: u64, loud: bool) -> Report {
 }
 
 /// Plays `count` worlds from seed `from` on; panics with all failures, one line each.
+#[cfg(test)]
 fn sweep(from: u64, count: u64) -> BTreeMap<&'static str, u64> {
     let mut tally: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut failures = Vec::new();
@@ -107,6 +127,7 @@ fn sweep(from: u64, count: u64) -> BTreeMap<&'static str, u64> {
     tally
 }
 
+#[cfg(test)]
 fn number_from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }

@@ -246,6 +246,30 @@ fn b7_7_an_early_answer_during_an_upload() {
     }
 }
 
+/// B7.7: a client that sends on without looking is held up, not reset, for as long as the
+/// connection lingers: Go's client gives up an answer if a write fails before it has read it.
+#[test]
+fn b7_7_an_early_answer_waits_for_who_does_not_look() {
+    let origin = Origin::scripted(|wire| {
+        let _ = wire.head();
+        wire.send("HTTP/1.1 413 Too much\r\nConnection: close\r\nContent-Length: 4\r\n\r\nmuch");
+        std::thread::sleep(Duration::from_millis(100));
+    });
+    let proxy = Pointsman::before(origin.addr, &["--linger", "20s"]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 80000000\r\n\r\n");
+    client.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut pattern = Pattern::new();
+    let held_up = (0..80_000_000 / 16_000).find_map(|_| {
+        let mut stream = &client.stream;
+        std::io::Write::write_all(&mut stream, pattern.next(16_000)).err()
+    });
+    let kind = held_up.expect("80 MB do not fit into the buffers").kind();
+    assert_eq!(kind, std::io::ErrorKind::WouldBlock, "the time is over, nobody has reset it");
+    let answer = client.answer("POST");
+    assert_eq!((answer.status(), answer.text().as_str()), (413, "much"));
+}
+
 /// B7.9: trailers pass both ways, announced or not; forbidden ones are dropped.
 #[test]
 fn b7_9_trailers_pass_both_ways() {

@@ -91,6 +91,9 @@ fn b7_1_lengths_and_codings() {
             501,
         ),
         ("chunked twice", post("Transfer-Encoding: chunked, chunked\r\n", "0\r\n\r\n"), 501),
+        ("an empty element behind", post("Transfer-Encoding: chunked,\r\n", "0\r\n\r\n"), 501),
+        ("an empty element before", post("Transfer-Encoding: , chunked\r\n", "0\r\n\r\n"), 501),
+        ("a parameter", post("Transfer-Encoding: chunked;q=1\r\n", "0\r\n\r\n"), 501),
         ("quoted", post("Transfer-Encoding: \"chunked\"\r\n", "0\r\n\r\n"), 501),
     ]);
 }
@@ -211,6 +214,8 @@ fn b7_1_chunks() {
         ("leading space", chunked(" 5\r\nhello\r\n0\r\n\r\n"), 400),
         ("empty size", chunked("\r\nhello\r\n0\r\n\r\n"), 400),
         ("only an extension", chunked(";x\r\nhello\r\n0\r\n\r\n"), 400),
+        ("space behind the size", chunked("5 \r\nhello\r\n0\r\n\r\n"), 400),
+        ("space before an extension", chunked("5 ;x\r\nhello\r\n0\r\n\r\n"), 400),
         ("overflow", chunked("10000000000000005\r\nhello\r\n0\r\n\r\n"), 400),
         ("many digits", chunked("ffffffffffffffffffff\r\nhello\r\n0\r\n\r\n"), 400),
         ("bare LF after the size", chunked("5\nhello\r\n0\r\n\r\n"), 400),

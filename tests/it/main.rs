@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "outside the library there are clocks and threads")]
 
 mod article;
+mod checklist;
 mod cli;
 mod config;
 mod corpus;

@@ -252,36 +252,47 @@ fn rfc9110_7_8_the_100_comes_before_the_101() {
         assert!(head.says("Expect", "100-continue"), "{}", head.head_text());
         wire.send("HTTP/1.1 100 Continue\r\n\r\n");
         assert_eq!(wire.take(5).expect("the body"), b"hello");
-        wire.send("HTTP/1.1 101 Sure\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+        wire.send(
+            "HTTP/1.1 101 Sure\r\nConnection: upgrade\r\nUpgrade: lower/1\r\nX: y\r\n\
+             Upgrade: echo\r\n\r\n",
+        );
         let bytes = wire.some();
         wire.send(bytes);
     });
     let proxy = Pointsman::before(origin.addr, &[]);
     let mut client = proxy.client();
     client.send(
-        "POST / HTTP/1.1\r\nHost: t\r\nConnection: TE, upgrade\r\nUpgrade: echo\r\n\
+        "POST / HTTP/1.1\r\nHost: t\r\nConnection: TE, upgrade\r\nUpgrade: echo, lower/1\r\n\
          TE: trailers\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
     );
     assert_eq!(client.try_answer("POST").expect("a 100").status(), 100);
     client.send("hello");
-    assert_eq!(client.try_answer("POST").expect("a 101").status(), 101);
+    let switch = client.try_answer("POST").expect("a 101");
+    assert_eq!(switch.fields("Upgrade"), ["lower/1, echo"], "{}", switch.head_text());
     client.send("ping");
     assert_eq!(client.take(4).expect("an echo"), b"ping");
 }
 
-/// B2.3: no descriptor for a connection to an endpoint: the request waits, and is then a 503. It
-/// goes on as soon as there is one.
+/// B2.3: no descriptor for a connection to an endpoint: a 503, at once or after waiting. The
+/// client's connection lives on, and its next request is served once there are descriptors.
 #[test]
 fn b2_3_out_of_descriptors_is_503() {
     let origin = Origin::polite();
-    let proxy = Pointsman::before(origin.addr, &["--wait", "300ms"]);
-    let mut client = proxy.client();
-    assert_eq!(client.ask("TRACE / HTTP/1.1\r\nHost: t\r\nMax-Forwards: 0\r\n\r\n").status(), 200);
-    proxy.limit_open_files(3);
-    let answer = client.get("/");
-    assert_eq!(answer.status(), 503, "{}", answer.text());
-    assert_eq!(answer.field("Retry-After").as_deref(), Some("1"));
-    assert!(answer.text().contains("out of descriptors"), "{}", answer.text());
-    proxy.limit_open_files(1_000);
-    assert_eq!(client.get("/").status(), 200, "the same connection goes on");
+    for (options, error) in [
+        (["--wait", "300ms"], "destination_unavailable"),
+        (["--wait-requests", "0"], "connection_limit_reached"),
+    ] {
+        let proxy = Pointsman::before(origin.addr, &options);
+        let mut client = proxy.client();
+        let trace = "TRACE / HTTP/1.1\r\nHost: t\r\nMax-Forwards: 0\r\n\r\n";
+        assert_eq!(client.ask(trace).status(), 200, "answered here");
+        proxy.limit_open_files(3);
+        let answer = client.get("/");
+        assert_eq!(answer.status(), 503, "{}", answer.text());
+        assert_eq!(answer.field("Retry-After").as_deref(), Some("1"));
+        let said = answer.field("Proxy-Status").unwrap_or_default();
+        assert!(said.ends_with(error), "{options:?}: {said}");
+        proxy.limit_open_files(1_000);
+        assert_eq!(client.get("/").status(), 200, "{options:?}");
+    }
 }

@@ -1,0 +1,4 @@
+//! A door for libFuzzer; the target itself, and its oracles, are `src/fuzz/engine.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pointsman::fuzz::engine::run(data));
