@@ -1,7 +1,7 @@
 //! Sockets as the shell needs them: listeners with the options that connections inherit, and the
 //! two kinds of stream under one name.
 //!
-//! Everything goes through socket2, mio and rustix, whose doors are safe; there is no `unsafe` here.
+//! Everything goes through socket2, mio and rustix, whose doors are safe; no `unsafe` is here.
 //! What a warm request does is done by rustix, without libc: in a program with more than one thread
 //! its `recv` and `send` are points of cancellation, at 90 instructions a call. This file does not
 //! know the engine.
