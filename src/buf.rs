@@ -330,8 +330,8 @@ impl BufPool {
         Some(self.lend_always(size))
     }
 
-    /// A piece of at least `bytes`, ceiling or not: for our own answers, which are small and free
-    /// the room of the request that they end.
+    /// A piece of at least `bytes`, ceiling or not: for answers of a hook that are larger than what
+    /// their request leaves.
     pub(crate) fn lend_always(&mut self, bytes: usize) -> Box<[u8]> {
         let size = self.size_for(bytes);
         self.lent_bytes += size;

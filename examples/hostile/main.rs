@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!   main      which sieges, in which order
-//!   sieges/   what each does:  patience, bombs, origins, limits
+//!   sieges/   what each does:  patience, bombs, origins, tunnels, limits
 //!   siege     one from its beginning to its end;  table: a row of it, judged
 //!   probe     the well-behaved clients;  crowd: those who are not;  origin: the other side
 //!   process   the proxy as the kernel sees it;  wire, options

@@ -3,8 +3,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -36,7 +36,9 @@ impl Origin {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);
         let (addr, stop) = (listener.local_addr()?, Arc::new(AtomicBool::new(false)));
-        let stopped = Arc::clone(&stop);
+        let (stopped, fed) = (Arc::clone(&stop), Arc::new(Fed::default()));
+        let (theirs, over) = (Arc::clone(&fed), Arc::clone(&stop));
+        thread::spawn(move || feed(&theirs, &over));
         thread::spawn(move || {
             if evil {
                 be_modest();
@@ -48,7 +50,8 @@ impl Origin {
                 let Ok(stream) = stream else { continue };
                 let thread = thread::Builder::new().stack_size(STACK_BYTES);
                 // A connection that ends in an error is the proxy's business.
-                let _ = thread.spawn(move || serve(stream));
+                let fed = Arc::clone(&fed);
+                let _ = thread.spawn(move || serve(stream, &fed));
             }
         });
         Ok(Origin { addr, stop })
@@ -62,7 +65,7 @@ impl Drop for Origin {
     }
 }
 
-fn serve(mut stream: TcpStream) -> io::Result<()> {
+fn serve(mut stream: TcpStream, fed: &Fed) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut held = Vec::new();
     loop {
@@ -87,9 +90,40 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
                 stream.write_all(
                     format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes(),
                 )?;
-                flood(&mut stream, b"x", length)?;
+                stream.set_nonblocking(true)?;
+                let mut fed = fed.lock().map_err(|_| io::Error::other("a feeder panicked"))?;
+                fed.push((stream, length));
+                return Ok(());
             }
             evil => return misbehave(evil, &mut stream),
+        }
+    }
+}
+
+/// Connections that get large answers, and how much is left of each. One thread feeds all of them:
+/// thousands that wake up at once would leave the proxy no processor.
+type Fed = Mutex<Vec<(TcpStream, u64)>>;
+
+fn feed(fed: &Fed, over: &AtomicBool) {
+    be_modest();
+    let piece = vec![b'x'; PIECE_BYTES];
+    while !over.load(Ordering::SeqCst) {
+        let mut busy = false;
+        if let Ok(mut fed) = fed.lock() {
+            fed.retain_mut(|(stream, left)| {
+                let most = piece.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                match stream.write(piece.get(..most).unwrap_or_default()) {
+                    Ok(count) => {
+                        *left -= count as u64;
+                        busy = true;
+                        *left > 0
+                    }
+                    Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+                }
+            });
+        }
+        if !busy {
+            thread::sleep(Duration::from_millis(2));
         }
     }
 }
@@ -146,6 +180,9 @@ fn flood(stream: &mut TcpStream, unit: &[u8], length: u64) -> io::Result<()> {
     Ok(())
 }
 
+const SWITCHED: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: hostile\r\n\r\n";
+
 fn misbehave(deed: &str, stream: &mut TcpStream) -> io::Result<()> {
     const OK: &str = "HTTP/1.1 200 OK\r\n";
     const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -175,6 +212,19 @@ fn misbehave(deed: &str, stream: &mut TcpStream) -> io::Result<()> {
             Ok(())
         }
         "reset" => SockRef::from(&*stream).set_linger(Some(Duration::ZERO)),
+        "tunnel" => {
+            stream.write_all(SWITCHED)?;
+            io::copy(stream, &mut io::sink()).map(drop)
+        }
+        "tunnel-flood" => {
+            stream.write_all(SWITCHED)?;
+            flood(stream, b"x", GIGABYTE)
+        }
+        "tunnel-deaf" => {
+            stream.write_all(SWITCHED)?;
+            thread::sleep(Duration::from_secs(20));
+            Ok(())
+        }
         // Not a word; it goes when the proxy does.
         "never" => io::copy(stream, &mut io::sink()).map(drop),
         // Nothing is read, and nothing said, for longer than any siege.

@@ -35,7 +35,11 @@ pub(crate) fn read_answer(stream: &mut TcpStream) -> io::Result<Answer> {
                 return Ok(Answer { status, body: seen.split_off(head) });
             }
         }
-        let count = stream.read(&mut space)?;
+        let count = match stream.read(&mut space) {
+            // A process that was stopped finds its reads interrupted when it goes on.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            done => done?,
+        };
         if count == 0 || seen.len() > MAX_HEAD_BYTES {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -161,6 +161,12 @@ impl Work {
         self.request_bytes = 0;
         self.response_bytes = 0;
     }
+
+    /// The request is refused before its head was understood. The method, at least, may be here:
+    /// who asked with HEAD gets no content all the same (RFC 9110 section 9.3.2).
+    pub(crate) fn note_method(&mut self) {
+        self.head_only = self.req.fresh().starts_with(b"HEAD ");
+    }
 }
 
 /// A second connection that is being tried for a request.

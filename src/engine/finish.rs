@@ -3,6 +3,7 @@
 //! Every exchange passes through [`Engine::settle_account`] exactly once. This file does not know
 //! how bytes are framed or where they go.
 
+use crate::buf::Purpose;
 use crate::endpoint::Failure;
 use crate::exchange::{Exchange, Lost};
 use crate::h1::answer::Answer;
@@ -45,16 +46,43 @@ impl<N: Net> Engine<N> {
     ) -> After {
         debug_assert!(work.link.is_none());
         self.desk.hooks.own_answer(&mut answer);
+        work.req.give_up();
+        work.resp.truncate();
         let keep = exchange.is_some_and(|mut exchange| exchange.promise_own(self.desk.draining));
+        let keep = self.room_to_answer(&mut work, keep);
         let mut bytes = Vec::new();
         answer.write(&mut bytes, work.version, keep, work.head_only);
         work.status = answer.status();
-        work.req.give_up();
-        work.resp.truncate();
         self.say(&mut work, &bytes);
         work.down_at = self.now;
         work.phase = Phase::Flush(Ending { outcome: Outcome::Refused(reason), keep, linger: true });
         After::Continue(Stage::Busy(work))
+    }
+
+    /// Memory for an answer of our own, within the ceiling: what its request leaves is enough. Only
+    /// if others stand behind it that are to be answered, a piece more is needed; without one, they
+    /// are not. Gives whether they are.
+    fn room_to_answer(&mut self, work: &mut Work, keep: bool) -> bool {
+        if work.resp.has_memory() || !work.req.has_memory() {
+            return keep;
+        }
+        if keep && !work.req.is_empty() && self.room_to_speak(work) {
+            return true;
+        }
+        let keep = keep && work.req.is_empty();
+        work.req.truncate();
+        work.req.give_up();
+        work.resp.attach(work.req.detach());
+        keep
+    }
+
+    /// Whether there is memory for a few words.
+    fn room_to_speak(&mut self, work: &mut Work) -> bool {
+        if !work.resp.has_memory() {
+            let Some(mem) = self.bufs.lend(1, Purpose::Answer) else { return false };
+            work.resp.attach(mem);
+        }
+        true
     }
 
     /// Puts words of our own behind what still waits to be written to the client.
@@ -279,7 +307,10 @@ impl<N: Net> Engine<N> {
     fn work_due(&mut self, net: &mut N, key: Key, mut work: Box<Work>) -> After {
         let phase = std::mem::replace(&mut work.phase, Phase::Head(Default::default()));
         match phase {
-            Phase::Head(_) => self.refuse(key, work, Reason::HeadTimeout, None),
+            Phase::Head(_) => {
+                work.note_method();
+                self.refuse(key, work, Reason::HeadTimeout, None)
+            }
             Phase::Flush(_) => {
                 let reason = Reason::ClientStalled;
                 self.settle_account(key, &work, Outcome::Cut(reason));
@@ -296,7 +327,10 @@ impl<N: Net> Engine<N> {
                     }
                 }
                 let own = self.continue_deadline(&work, &exchange);
-                if own.is_some_and(|own| own <= self.now) {
+                if own.is_some_and(|own| own <= self.now) && !self.room_to_speak(&mut work) {
+                    // Once more in a while.
+                    work.up_at = self.now;
+                } else if own.is_some_and(|own| own <= self.now) {
                     exchange.expects = false;
                     self.say(&mut work, b"HTTP/1.1 100 Continue\r\n\r\n");
                 }

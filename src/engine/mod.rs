@@ -362,4 +362,6 @@ impl<N: Net> Engine<N> {
 }
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod glance;

@@ -24,7 +24,7 @@ use super::relay::Step;
 const TURN_BYTES: usize = 4 * 1024 * 1024;
 /// The most that one client gets of it, and the least.
 const MOST_BYTES: usize = 256 * 1024;
-const LEAST_BYTES: usize = 16 * 1024;
+const LEAST_BYTES: usize = 4 * 1024;
 /// What an answer costs of it at least: pipelined requests with tiny answers are more work than
 /// their bytes.
 const ANSWER_BYTES: usize = 8 * 1024;
@@ -272,6 +272,7 @@ impl<N: Net> Engine<N> {
                 self.engage(net, key, work, exchange)
             }
             Received::Refused(reason, sound) => {
+                work.note_method();
                 let exchange = sound.map(|(exchange, len)| self.swallow(&mut work, exchange, len));
                 self.refuse(key, work, reason, exchange)
             }

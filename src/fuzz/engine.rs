@@ -19,7 +19,7 @@ use super::peers::{Backend, Client, MARKS};
 use crate::balance::Balance;
 use crate::config::{Config, Forwarded, ReuseUnsafe};
 use crate::endpoint::Endpoint;
-use crate::engine::{Command, Setup};
+use crate::engine::{Command, Setup, Stats};
 use crate::hooks::Hooks;
 use crate::registry::{MemoryRegistry, Registry as _};
 use crate::route::PathRouter;
@@ -269,7 +269,14 @@ impl Play {
 
 /// Judges one input.
 pub fn run(data: &[u8]) {
-    let Some((&[seed, low, high], steps)) = data.split_first_chunk::<3>() else { return };
+    judged(data);
+}
+
+/// As [`run`]; gives what the proxy counted.
+pub(super) fn judged(data: &[u8]) -> Stats {
+    let Some((&[seed, low, high], steps)) = data.split_first_chunk::<3>() else {
+        return Stats::default();
+    };
     let bits = u16::from_le_bytes([low, high]);
     let (config, summaries) = (settings(bits), Counter::default());
     let mut registry = MemoryRegistry::default();
@@ -316,4 +323,5 @@ pub fn run(data: &[u8]) {
         config: &config,
         stopped: play.ended,
     });
+    play.stage.stats().clone()
 }

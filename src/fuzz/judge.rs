@@ -87,7 +87,14 @@ fn passed(deeds: &[(usize, Deed)]) -> BTreeMap<usize, Passed> {
 
 fn visit<'a>(client: &'a Client, passed: &'a Passed) -> Visit<'a> {
     let (mut asked, mut tail) = requests(&passed.read, &BOUNDS, None);
-    let heads: Vec<bool> = asked.iter().map(|request| request.head.words[0] == b"HEAD").collect();
+    let mut heads: Vec<bool> =
+        asked.iter().map(|request| request.head.words[0] == b"HEAD").collect();
+    // What is refused for what follows it was asked with HEAD all the same.
+    let mut rest = &passed.read[asked.last().map_or(0, |last| last.end)..];
+    while let Some(behind) = rest.strip_prefix(b"\r\n") {
+        rest = behind;
+    }
+    heads.push(rest.starts_with(b"HEAD "));
     let to_head = |n: usize| heads.get(n).copied().unwrap_or(false);
     let (answers, answers_tail) = responses(&passed.wrote, &BACK, to_head);
     if let Tail::Opaque(_) = answers_tail {

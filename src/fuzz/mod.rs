@@ -62,8 +62,10 @@ fn text(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::fs;
     use std::path::Path;
+    use std::sync::{Mutex, PoisonError};
 
     /// Every file of the corpus of `target`, in order; there must be `least` of them.
     fn replay(target: &str, least: usize, run: fn(&[u8])) {
@@ -109,9 +111,29 @@ mod tests {
         replay("buffer", 8, super::buffer::run);
     }
 
-    /// B4.9, B7.3, B8.6
+    /// B4.9, B7.3, B8.6; and it must have been through everything, or it proves nothing.
     #[test]
     fn the_corpus_of_whole_proxies() {
-        replay("engine", 12, super::engine::run);
+        static SEEN: Mutex<BTreeMap<&str, u64>> = Mutex::new(BTreeMap::new());
+        replay("engine", 30, |data| {
+            let stats = super::engine::judged(data);
+            let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+            for (what, n) in [
+                ("answered", stats.answered),
+                ("client gone", stats.client_gone),
+                ("refused", stats.refused.values().sum()),
+                ("cut", stats.cut.values().sum()),
+                ("reused", stats.reused),
+                ("reconnects", stats.reconnects),
+                ("retries", stats.retries),
+                ("waited", stats.waited),
+                ("hedges", stats.hedges),
+                ("tunnels", stats.tunnels),
+            ] {
+                *seen.entry(what).or_default() += n;
+            }
+        });
+        let seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(seen.len() == 10 && seen.values().all(|&n| n > 0), "{seen:?}");
     }
 }

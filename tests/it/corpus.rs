@@ -56,6 +56,18 @@ files! {
     b7_1_corpus_start_lines: "requests/start-lines.txt",
     b7_1_corpus_targets: "requests/targets.txt",
     b7_1_corpus_hosts: "requests/hosts.txt",
+    b7_1_corpus_sizes: "requests/sizes.txt",
+    b7_2_corpus_answers_lines: "responses/lines.txt",
+    b7_2_corpus_answers_lengths: "responses/lengths.txt",
+    b7_2_corpus_answers_chunks: "responses/chunks.txt",
+    b7_2_corpus_answers_ends: "responses/ends.txt",
+    b7_2_corpus_answers_queue: "responses/queue.txt",
+    b7_2_corpus_answers_sizes: "responses/sizes.txt",
+    b7_7_corpus_answers_interim: "responses/interim.txt",
+    b7_4_corpus_fields: "requests/fields.txt",
+    b7_6_corpus_pipelines: "requests/pipelines.txt",
+    b7_7_corpus_continue: "both/continue.txt",
+    b7_8_corpus_upgrade: "both/upgrade.txt",
 }
 
 /// Every file is played, every name is there once, and there are enough of them.

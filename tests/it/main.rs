@@ -15,6 +15,7 @@ mod exchange;
 mod forward;
 mod framing;
 mod harness;
+mod hostile;
 mod idle;
 mod life;
 mod limits;

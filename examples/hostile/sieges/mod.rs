@@ -4,6 +4,7 @@ mod bombs;
 mod limits;
 mod origins;
 mod patience;
+mod tunnels;
 
 use crate::siege::Siege;
 
@@ -11,6 +12,7 @@ pub(crate) fn all() -> Vec<Siege> {
     let mut all = patience::sieges();
     all.extend(bombs::sieges());
     all.extend(origins::sieges());
+    all.extend(tunnels::sieges());
     all.extend(limits::sieges());
     all
 }

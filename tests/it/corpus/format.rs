@@ -54,8 +54,8 @@ impl Script {
 pub(super) enum Outcome {
     /// It reaches the origin, whose answer reaches the client.
     Pass,
-    /// The proxy answers it, and the connection goes on.
-    Own(u16),
+    /// The proxy answers it, and the connection goes on. `either`: only if all of it was here.
+    Own { status: u16, either: bool },
     /// The proxy refuses it and closes. `midway`: some of it may have gone on by then.
     Refuse { status: u16, midway: bool },
     /// It has only begun. `midway`: what came of it has gone on.
@@ -201,7 +201,10 @@ fn verdict(case: &mut Case, text: &str) -> Result<(), String> {
         let outcome = match word {
             "pass" => Outcome::Pass,
             "early" => Outcome::Early,
-            "own" => Outcome::Own(status()?),
+            "own" => {
+                let status = status()?;
+                Outcome::Own { status, either: words.next_if_eq(&"either").is_some() }
+            }
             "fail" => Outcome::Fail(status()?),
             "spoil" => Outcome::Spoil,
             "cut" => Outcome::Cut,
@@ -238,13 +241,11 @@ fn check(case: &mut Case) -> Result<(), String> {
         put(&mut case.client, A_GET, false);
         case.plain_get = true;
     }
-    for outcome in &case.outcomes {
-        match outcome {
-            Outcome::Refuse { .. } | Outcome::Gone { .. } => case.close = true,
-            Outcome::Early => (case.close, case.dropped) = (true, true),
-            Outcome::Fail(_) | Outcome::Spoil | Outcome::Cut => case.dropped = true,
-            _ => {}
-        }
+    match case.outcomes.last() {
+        Some(Outcome::Refuse { .. } | Outcome::Gone { .. }) => case.close = true,
+        Some(Outcome::Early) => (case.close, case.dropped) = (true, true),
+        Some(Outcome::Fail(_) | Outcome::Spoil | Outcome::Cut) => case.dropped = true,
+        _ => {}
     }
     Ok(())
 }

@@ -75,7 +75,7 @@ impl Side {
         match (then, &self.stream) {
             (Then::Settle, _) | (_, None) => {}
             (Then::End, Some(stream)) => drop(stream.shutdown(Shutdown::Write)),
-            (Then::Reset, Some(_)) => self.stream = None,
+            (Then::Reset, Some(_)) => (self.stream, self.end) = (None, Some(End::Reset)),
         }
     }
 }
@@ -86,8 +86,9 @@ pub(super) struct Back {
     pub(super) side: Side,
     /// Bytes of the whole requests that came over it.
     taken: usize,
-    /// The head of a request is here, and what the origin says to heads is said.
-    begun: bool,
+    /// The head of a request is here, it has this number, and what the origin says to heads is
+    /// said.
+    begun: Option<usize>,
     /// It is a tunnel by now.
     pub(super) raw: bool,
     outbox: VecDeque<Piece>,
@@ -105,6 +106,8 @@ impl Back {
 pub(super) struct Arrived {
     /// The number of its connection.
     pub(super) over: usize,
+    /// Its own, among all whose head has come.
+    pub(super) number: usize,
     pub(super) bytes: Vec<u8>,
     pub(super) request: Request,
 }
@@ -119,6 +122,8 @@ pub(super) struct Stage {
     /// The origin's connections, in the order of their accepts.
     pub(super) backs: Vec<Back>,
     pub(super) arrived: Vec<Arrived>,
+    /// How many heads the origin has seen.
+    heads: usize,
     /// What the second reader did not accept.
     pub(super) wrong: Option<String>,
 }
@@ -186,6 +191,7 @@ impl Stage {
             fronts: Vec::new(),
             backs: Vec::new(),
             arrived: Vec::new(),
+            heads: 0,
             wrong: None,
         }
     }
@@ -267,7 +273,7 @@ impl Stage {
         }
         while let Ok((stream, _)) = self.listener.accept() {
             let (side, outbox) = (Side::new(stream), VecDeque::new());
-            self.backs.push(Back { side, taken: 0, begun: false, raw: false, outbox });
+            self.backs.push(Back { side, taken: 0, begun: None, raw: false, outbox });
             moved = true;
         }
         for number in 0..self.backs.len() {
@@ -283,19 +289,24 @@ impl Stage {
     fn serve(&mut self, number: usize) {
         let back = &mut self.backs[number];
         while !back.raw && !back.tail().is_empty() {
-            let n = self.arrived.len();
+            let read = reader::request(back.tail());
+            let fresh = back.begun.is_none();
+            if fresh && matches!(read, Ok(_) | Err(Unread::HeadOnly)) {
+                back.begun = Some(self.heads);
+                self.heads += 1;
+            }
+            let n = back.begun.unwrap_or(self.heads);
             let script = self.scripts.get(n);
-            match reader::request(back.tail()) {
+            if fresh && read == Err(Unread::HeadOnly) {
+                back.outbox.extend(script.into_iter().flat_map(|s| s.at_head.clone()));
+            }
+            match read {
                 Ok(request) => {
                     let bytes = back.tail()[..request.len].to_vec();
                     back.taken += request.len;
-                    back.answer(script, n, &request);
-                    self.arrived.push(Arrived { over: number, bytes, request });
-                }
-                Err(Unread::HeadOnly) if !back.begun => {
-                    back.outbox.extend(script.into_iter().flat_map(|s| s.at_head.clone()));
-                    back.begun = true;
-                    return;
+                    back.begun = None;
+                    back.answer(script, n, &request, fresh);
+                    self.arrived.push(Arrived { over: number, number: n, bytes, request });
                 }
                 Err(Unread::Wrong(why)) => {
                     self.wrong = Some(format!("{why}: {}", shown(back.tail())));
@@ -352,13 +363,13 @@ impl Stage {
 }
 
 impl Back {
-    fn answer(&mut self, script: Option<&Script>, n: usize, request: &Request) {
-        let begun = std::mem::take(&mut self.begun);
+    /// The origin's answer to its request number `n`. `fresh`: nothing was said to its head.
+    fn answer(&mut self, script: Option<&Script>, n: usize, request: &Request, fresh: bool) {
         match script {
             Some(script) => {
-                let early = script.at_head.iter().filter(|_| !begun);
+                let early = script.at_head.iter().filter(|_| fresh);
                 self.outbox.extend(early.chain(&script.at_end).cloned());
-                self.raw = script.bytes().starts_with(b"HTTP/1.1 101");
+                self.raw = script.bytes().windows(12).any(|bytes| bytes == b"HTTP/1.1 101");
             }
             None => self.outbox.push_back(Piece {
                 bytes: default_answer(n, request),

@@ -5,7 +5,7 @@
 //! move.
 
 use super::format::{Case, Outcome, Piece, Then, joined};
-use super::stage::{Back, End, Stage, default_answer, shown};
+use super::stage::{Arrived, Back, End, Stage, default_answer, shown};
 use super::ways::{self, Way};
 use crate::reader::{self, Unread};
 
@@ -28,11 +28,14 @@ fn play_so(case: &Case, way: Way) -> Result<(), String> {
     stage.until(|stage| judge(case, way, stage, front))?;
     let waits = matches!(case.outcomes.last(), Some(Outcome::Waits { .. }));
     let (arrived, tunnel) = (stage.arrived.len(), stage.backs.iter().any(|back| back.raw));
-    if stage.fronts[front].end.is_none() && !waits && !tunnel {
+    let open = stage.fronts[front].end.is_none() && !waits && !tunnel;
+    if open {
         probe(case, &mut stage, front, "/the-same-client")?;
     }
-    // Where the origin has not even seen a connection, nobody else can have been touched.
-    if !stage.backs.is_empty() || matches!(way, Way::Whole | Way::Dripped) {
+    // Where the origin has not even seen a connection, nobody else can have been touched; and where
+    // it has said nothing odd, the same client's next answer shows as much as another's.
+    let touched = !stage.backs.is_empty() && (!open || !case.origin.is_empty());
+    if touched || matches!(way, Way::Whole | Way::Dripped) {
         let other = stage.connect();
         probe(case, &mut stage, other, "/another-client")?;
     }
@@ -41,7 +44,8 @@ fn play_so(case: &Case, way: Way) -> Result<(), String> {
         stage.leave(front);
     }
     stage.until(|stage| {
-        let left = |back: &Back| !back.tail().is_empty() && back.side.end.is_none();
+        let begun = |back: &Back| back.raw || !back.tail().is_empty();
+        let left = |back: &Back| begun(back) && back.side.end.is_none();
         let held = stage.backs.iter().any(left);
         if held { Err("the origin is left with half a request".into()) } else { Ok(()) }
     })?;
@@ -69,7 +73,7 @@ fn probe(case: &Case, stage: &mut Stage, front: usize, target: &str) -> Result<(
         if stage.arrived.len() > n + 1 || arrived.request.target != target.as_bytes() {
             return Err(format!("{target} arrived as {}", shown(&arrived.bytes)));
         }
-        let want = plain_answer(case, n, &arrived.request, Some(true), false);
+        let want = plain_answer(case, arrived, Some(true), false);
         let got = &stage.fronts[front].got[before..];
         if got == want { Ok(()) } else { Err(format!("{target} was answered {}", shown(got))) }
     })
@@ -84,7 +88,7 @@ fn judge_reuse(case: &Case, stage: &Stage, arrived: usize) -> Result<(), String>
     match (again, case.dropped) {
         (true, true) => Err("the connection to the origin was used again".into()),
         (false, false) => Err("the connection to the origin was not used again".into()),
-        (false, true) if stage.backs[last].side.end.is_none() => {
+        (false, true) if stage.backs[last].side.end.is_none() && !stage.backs[last].raw => {
             Err("the connection to the origin was not closed".into())
         }
         _ => Ok(()),
@@ -143,7 +147,11 @@ fn judge_client(case: &Case, way: Way, stage: &Stage, front: usize) -> Result<()
         let last = number + 1 == case.outcomes.len();
         told.outcome(*outcome, last)?;
     }
-    let broken = matches!(case.outcomes.last(), Some(Outcome::Spoil | Outcome::Cut));
+    let broken = match case.outcomes.last() {
+        Some(Outcome::Spoil | Outcome::Cut) => true,
+        Some(Outcome::Own { either, .. }) => *either && way != Way::Whole,
+        _ => false,
+    };
     if !told.rest.is_empty() {
         return Err(format!("the client got more: {}", shown(told.rest)));
     }
@@ -177,7 +185,14 @@ impl Told<'_> {
                 self.take(&want)?;
                 self.nth += 1;
             }
-            Outcome::Own(status) | Outcome::Refuse { status, .. } => self.own(status, close)?,
+            Outcome::Own { status, either: true }
+                if self.end.is_some() && self.way != Way::Whole =>
+            {
+                self.own(status, true)?;
+            }
+            Outcome::Own { status, .. } | Outcome::Refuse { status, .. } => {
+                self.own(status, close)?;
+            }
             Outcome::Fail(status) => {
                 self.own(status, close)?;
                 self.nth += 1;
@@ -217,7 +232,7 @@ impl Told<'_> {
             let arrived = self.stage.arrived.get(self.nth).ok_or("no such request")?;
             let old = joined(&self.case.client).windows(11).any(|w| w == b" HTTP/1.0\r\n");
             let keep = Some(!close).filter(|keep| old || !keep);
-            return Ok(plain_answer(self.case, self.nth, &arrived.request, keep, old));
+            return Ok(plain_answer(self.case, arrived, keep, old));
         };
         let mut len = 0;
         loop {
@@ -290,14 +305,8 @@ impl Told<'_> {
 }
 
 /// The stage's own answer as it reaches a client: `keep` is what is said of the connection.
-fn plain_answer(
-    case: &Case,
-    n: usize,
-    request: &reader::Request,
-    keep: Option<bool>,
-    old: bool,
-) -> Vec<u8> {
-    let answer = default_answer(n, request);
+fn plain_answer(case: &Case, arrived: &Arrived, keep: Option<bool>, old: bool) -> Vec<u8> {
+    let answer = default_answer(arrived.number, &arrived.request);
     let line = answer.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1);
     let mut out = answer[..line].to_vec();
     if old {

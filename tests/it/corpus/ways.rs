@@ -7,10 +7,9 @@ use super::format::{Case, Piece, Script, Then, joined};
 
 /// A message that is longer is not cut at every byte; README.md of the corpus says where.
 const LONG_BYTES: usize = 1024;
-/// In a long one: every byte this near to its ends, and every so many bytes elsewhere, beside those
-/// around line ends and around multiples of 4 KiB.
-const EDGE_BYTES: usize = 64;
-const STRIDE_BYTES: usize = 997;
+/// In a long one: every byte this near to its ends, and two bytes around each multiple of that.
+const EDGE_BYTES: usize = 16;
+const PAGE_BYTES: usize = 4096;
 
 /// One way to play a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +28,11 @@ pub(super) enum Way {
 pub(super) fn of(case: &Case) -> Vec<Way> {
     let mut ways = vec![Way::Whole];
     if !case.plain_get {
-        let points = points(&joined(&case.client)).map(Way::CutClient);
+        let points = points(joined(&case.client).len()).map(Way::CutClient);
         ways.extend(points.filter(|way| client(case, *way) != case.client));
     }
-    let said: Vec<u8> = case.origin.iter().flat_map(Script::bytes).collect();
-    ways.extend(points(&said).map(Way::CutOrigin).filter(|way| !same(&scripts(case, *way), case)));
+    let said = case.origin.iter().map(|script| script.bytes().len()).sum();
+    ways.extend(points(said).map(Way::CutOrigin).filter(|way| !same(&scripts(case, *way), case)));
     ways.push(Way::Dripped);
     ways
 }
@@ -73,18 +72,13 @@ pub(super) fn scripts(case: &Case, way: Way) -> Vec<Script> {
     scripts
 }
 
-/// Where `bytes` are cut: before each of these. The last one is their end, where only an end of the
-/// connection can be cut off.
-fn points(bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
-    let len = bytes.len();
-    let mut telling = vec![len <= LONG_BYTES; len + 1];
-    for (at, byte) in bytes.iter().enumerate() {
-        if *byte == b'\n' || at % 4096 == 0 {
-            (at.saturating_sub(2)..=(at + 3).min(len)).for_each(|near| telling[near] = true);
-        }
-    }
+/// Where `len` bytes are cut: before each of these. The last one is their end, where only an end of
+/// the connection can be cut off.
+fn points(len: usize) -> impl Iterator<Item = usize> {
     (1..=len).filter(move |&at| {
-        telling[at] || at <= EDGE_BYTES || len - at <= EDGE_BYTES || at % STRIDE_BYTES == 0
+        let edge = at <= EDGE_BYTES || len - at <= EDGE_BYTES;
+        let page = (at + 2) % PAGE_BYTES <= 4;
+        len <= LONG_BYTES || edge || page
     })
 }
 

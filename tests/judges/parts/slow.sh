@@ -11,8 +11,8 @@ used() {
 slow_judge() {
     local name=$1 text most
     shift
-    judged 60 python3 "$here/python/calm.py" "normal requests beside 2,000 $name" "$url" 17 \
-        "$proxy_pid" &
+    judged 60 python3 "$here/python/calm.py" "normal requests beside 2,000 $name" "$url" \
+        "http://$origin_nginx" 17 "$proxy_pid" &
     local calm=$!
     sleep 1
     timeout 60 slowhttptest -c 2000 -r 500 -l 14 -p 3 "$@" >"$work/slow" 2>&1

@@ -1,0 +1,161 @@
+//! What no peer can exceed, shown with clients that never run dry: the work of one turn, the
+//! wake-ups that are kept, the memory that is lent. It knows no sockets: every read and every write
+//! is made up.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::balance::Balance;
+use crate::buf::Purpose;
+use crate::config::Config;
+use crate::endpoint::Address;
+use crate::hooks::NoHooks;
+use crate::keys::Source;
+use crate::net::{Net, Ready};
+use crate::registry::MemoryRegistry;
+use crate::route::PathRouter;
+use crate::time::Ms;
+
+use super::{Engine, Setup};
+
+/// Reads give `begin` once to each client, and then `unit` for ever, or nothing if that is empty.
+struct Made {
+    clients: usize,
+    begin: &'static [u8],
+    unit: &'static [u8],
+    takes: bool,
+    reads: usize,
+    writes: usize,
+}
+
+/// How many bytes one of them has given.
+#[derive(Default)]
+struct Given(usize);
+
+impl Net for Made {
+    type Stream = Given;
+
+    fn accept(&mut self, _: u32) -> io::Result<(Given, Option<IpAddr>)> {
+        self.clients = self.clients.checked_sub(1).ok_or(ErrorKind::WouldBlock)?;
+        Ok((Given::default(), Some(Ipv4Addr::LOCALHOST.into())))
+    }
+
+    fn hold(&mut self, _: u32) -> bool {
+        false
+    }
+
+    fn unlisten(&mut self, _: u32) {}
+
+    fn watch(&mut self, _: &mut Given, _: Source) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn connect(&mut self, _: &Address) -> io::Result<Given> {
+        Err(ErrorKind::ConnectionRefused.into())
+    }
+
+    fn read(&mut self, given: &mut Given, into: &mut [u8]) -> io::Result<usize> {
+        self.reads += 1;
+        let begin = self.begin.iter().skip(given.0);
+        let rest = given.0.saturating_sub(self.begin.len());
+        let units = self.unit.iter().cycle().skip(rest % self.unit.len().max(1));
+        let mut count = 0;
+        // An engine that reads without end shall fail here and not hang.
+        let dry = self.reads > 100_000;
+        for (to, from) in into.iter_mut().zip(begin.chain(units)).take_while(|_| !dry) {
+            *to = *from;
+            count += 1;
+        }
+        given.0 += count;
+        if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
+
+    fn is_silent(&mut self, _: &mut Given) -> bool {
+        true
+    }
+
+    fn write(&mut self, _: &mut Given, from: &[u8]) -> io::Result<usize> {
+        self.writes += 1;
+        if self.takes { Ok(from.len()) } else { Err(ErrorKind::WouldBlock.into()) }
+    }
+
+    fn shutdown_write(&mut self, _: &mut Given) {}
+
+    fn abort(&mut self, _: Given) {}
+}
+
+const REFUSED: &[u8] = b"GET /nobody/v1/ HTTP/1.1\r\nHost: t\r\n\r\n";
+
+fn made(clients: usize, begin: &'static [u8], unit: &'static [u8]) -> (Made, Engine<Made>) {
+    let net = Made { clients, begin, unit, takes: true, reads: 0, writes: 0 };
+    let setup = Setup {
+        config: Config { memory_bytes: 1 << 20, ..Config::default() },
+        registry: Box::new(MemoryRegistry::default()),
+        router: Box::new(PathRouter),
+        balance: Box::new(|_| Balance::Random.build()),
+        hooks: Box::new(NoHooks),
+        seed: 1,
+    };
+    (net, Engine::new(setup, 1))
+}
+
+fn run(engine: &mut Engine<Made>, net: &mut Made, at: u64) {
+    engine.note(Source::Listener(0), Ready::READ);
+    engine.run(net, Ms(at));
+}
+
+/// B8.3: whatever a client sends, and as fast as it may come, a turn ends soon for the others.
+#[test]
+fn b8_3_a_turn_is_bounded() {
+    let cases: [(&str, &[u8], &[u8]); 4] = [
+        ("empty lines", b"", b"\r\n"),
+        ("refused, one after the other", b"", REFUSED),
+        ("a head without end", b"GET / HTTP/1.1\r\nX: ", b"x"),
+        ("more behind a bad request", b"?\r\n\r\n", b"x"),
+    ];
+    for (what, begin, unit) in cases {
+        let (mut net, mut engine) = made(20, begin, unit);
+        for at in 1..5 {
+            let before = (net.reads, net.writes);
+            run(&mut engine, &mut net, at);
+            let (reads, writes) = (net.reads - before.0, net.writes - before.1);
+            // 256 KiB each in pieces of 3.5 KiB, twice for those who were just taken in; an answer
+            // counts as 8 KiB.
+            assert!(reads < 3_500 && writes <= 1_300, "{what}: {reads} reads, {writes} writes");
+        }
+    }
+}
+
+/// B8.3: a connection that is gone leaves no wake-up behind for as long as it might have stayed.
+#[test]
+fn b8_3_wake_ups_do_not_pile_up() {
+    let (mut net, mut engine) = made(0, b"", b"");
+    for at in 1..200 {
+        net.clients = 64;
+        run(&mut engine, &mut net, at);
+        for key in engine.clients.keys() {
+            engine.drop_client(&mut net, key);
+        }
+    }
+    let timers = engine.census().timers;
+    assert!(timers < 2_000, "{timers} wake-ups of nobody");
+}
+
+/// B8.3: our own answers fit into the ceiling, even if nothing is left of it and nobody reads them.
+#[test]
+fn b8_3_own_answers_pass_no_ceiling() {
+    let (mut net, mut engine) = made(64, b"GET /nobody/v1/ HTTP/1.1\r\nHos", b"");
+    run(&mut engine, &mut net, 1);
+    let rest = engine.bufs.left_bytes(Purpose::Answer);
+    let held = engine.bufs.lend(rest, Purpose::Answer).unwrap();
+    net.takes = false;
+    // The rest of each, and a second request, which is answered only if there is memory for it.
+    net.begin = b"GET /nobody/v1/ HTTP/1.1\r\nHost: t\r\n\r\nGET / HTTP/1.1\r\nHost: t\r\n\r\n";
+    for key in engine.clients.keys() {
+        engine.note(Source::Client(key), Ready::READ);
+    }
+    run(&mut engine, &mut net, 2);
+    assert_eq!(net.writes, 64, "all are answered");
+    assert!(engine.bufs.lent_bytes() <= 1 << 20, "{} lent", engine.bufs.lent_bytes());
+    engine.bufs.give_back(held);
+}
