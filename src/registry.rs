@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::endpoint::{Endpoint, Failure};
-use crate::hash::{StableHash, mix};
+use crate::hash::{NameHash, StableHash, mix};
 use crate::time::Ms;
 
 /// The endpoints of one service at one moment, with what choosing among them needs to know.
@@ -161,7 +161,7 @@ pub trait Registry: Send {
 /// A registry that is a map in memory. A clone is a registry of its own.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryRegistry {
-    services: HashMap<String, Arc<Snapshot>>,
+    services: HashMap<String, Arc<Snapshot>, NameHash>,
 }
 
 impl MemoryRegistry {

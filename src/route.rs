@@ -58,8 +58,8 @@ impl Router for PathRouter {
 pub(crate) fn split(path: &[u8]) -> Result<(&str, &[u8]), NoRoute> {
     let (service, rest) = cut(path).ok_or(NoRoute::NotFound)?;
     // `/n/..` itself climbs out of `n`, so the cut falls inside the climb.
-    let up = |segment: &str| dot_segment(segment.as_bytes()) == Some(2);
-    if service.split('/').any(up) || climbs(rest) {
+    let up = |segment: &[u8]| dot_segment(segment) == Some(2);
+    if may_hold_dots(path) && (service.as_bytes().split(|&b| b == b'/').any(up) || climbs(rest)) {
         return Err(NoRoute::Climbs);
     }
     Ok((service, rest))
@@ -67,17 +67,16 @@ pub(crate) fn split(path: &[u8]) -> Result<(&str, &[u8]), NoRoute> {
 
 /// As [`split`], without a look at dot segments.
 fn cut(path: &[u8]) -> Option<(&str, &[u8])> {
-    let bare = without_query(path).strip_prefix(b"/")?;
-    let name = bare.iter().position(|byte| *byte == b'/')?;
+    let bare = path.strip_prefix(b"/")?;
+    let ends = |byte: &u8| matches!(byte, b'/' | b'?');
+    let name = bare.iter().position(ends).filter(|&name| bare.get(name) == Some(&b'/'))?;
     let tail = bare.get(name + 1..)?;
-    let version = tail.iter().position(|byte| *byte == b'/').unwrap_or(tail.len());
+    let version = tail.iter().position(ends).unwrap_or(tail.len());
     if name == 0 || version == 0 {
         return None;
     }
-    // One byte each for the slash in front and the one between.
-    let (prefix, rest) = path.split_at_checked(1 + name + 1 + version)?;
-    let service = core::str::from_utf8(prefix.get(1..)?).ok()?;
-    Some((service, rest))
+    let (service, rest) = bare.split_at_checked(name + 1 + version)?;
+    Some((core::str::from_utf8(service).ok()?, rest))
 }
 
 /// Whether a dot segment in `path` would climb above where the path begins.
@@ -91,8 +90,21 @@ pub(crate) fn climbs(path: &[u8]) -> bool {
     may_hold_dots(path) && (0..8).any(|taken| climbs_with(path, Separators(taken)))
 }
 
-/// A quick no for nearly every path: two dots in a row, raw or encoded, are rare.
+/// A quick no for nearly every path: two dots in a row, raw or encoded, are rare. Where nothing is
+/// encoded, one look at each byte says so.
 fn may_hold_dots(path: &[u8]) -> bool {
+    let (mut last, mut encoded) = (0, false);
+    for &byte in path {
+        if byte == b'.' && last == b'.' {
+            return true;
+        }
+        encoded |= byte == b'%';
+        last = byte;
+    }
+    encoded && may_hold_encoded_dots(path)
+}
+
+fn may_hold_encoded_dots(path: &[u8]) -> bool {
     let mut rest = path;
     while let Some((_, after)) = rest.split_first() {
         match dot(rest) {
@@ -176,7 +188,8 @@ fn dot(path: &[u8]) -> Option<&[u8]> {
 }
 
 fn without_query(path: &[u8]) -> &[u8] {
-    path.split(|byte| *byte == b'?').next().unwrap_or_default()
+    let end = path.iter().position(|byte| *byte == b'?').unwrap_or(path.len());
+    path.get(..end).unwrap_or_default()
 }
 
 /// Appends to `out` the target that an endpoint with this `base` path and fixed `query` gets for
@@ -186,6 +199,10 @@ fn without_query(path: &[u8]) -> &[u8] {
 /// empty. Without base and fixed query, `rest` goes on as it is, but for the slash of an empty
 /// path.
 pub(crate) fn write_target(out: &mut Vec<u8>, base: &str, query: &str, rest: &[u8]) {
+    if base.is_empty() && query.is_empty() && rest.first() == Some(&b'/') {
+        out.extend_from_slice(rest);
+        return;
+    }
     let path = without_query(rest);
     let own_query = rest.get(path.len()..).unwrap_or_default();
     out.extend_from_slice(base.as_bytes());

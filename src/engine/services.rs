@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::balance::{Balancer, Choice, Load};
+use crate::hash::NameHash;
 use crate::health::{Budget, Rules, Standing};
 use crate::keys::Key;
 use crate::registry::Snapshot;
@@ -32,7 +33,7 @@ pub(crate) struct Service {
 /// All services that a request has been routed to.
 #[derive(Default)]
 pub(crate) struct Services {
-    by_name: HashMap<Box<str>, ServiceId>,
+    by_name: HashMap<Box<str>, ServiceId, NameHash>,
     all: Vec<Service>,
 }
 

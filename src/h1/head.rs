@@ -161,7 +161,7 @@ pub(crate) fn parse_request<'b>(
     }
     let mut head = httparse::Request::new(&mut []);
     let parsed = head.parse_with_uninit_headers(bytes, limited(slots, limits));
-    let third_word = bytes.splitn(3, |&b| b == b' ').nth(2);
+    let third_word = || bytes.splitn(3, |&b| b == b' ').nth(2);
     let len = match unless_version_is_open(parsed, third_word) {
         Ok(httparse::Status::Complete(len)) if len <= limits.head_bytes => len,
         Ok(httparse::Status::Complete(_)) => return Err(Bad::HeadTooLarge),
@@ -202,7 +202,7 @@ pub(crate) fn parse_response<'b>(
     let config = httparse::ParserConfig::default();
     let parsed =
         config.parse_response_with_uninit_headers(&mut head, bytes, limited(slots, limits));
-    let only_word = (!bytes.contains(&b' ')).then_some(bytes);
+    let only_word = || (!bytes.contains(&b' ')).then_some(bytes);
     let len = match unless_version_is_open(parsed, only_word) {
         Ok(httparse::Status::Complete(len)) if len <= limits.head_bytes => len,
         Ok(httparse::Status::Complete(_)) => return Err(Bad::HeadTooLarge),
@@ -246,14 +246,16 @@ fn partial_target(bytes: &[u8]) -> usize {
 /// What httparse says, but for a version of which only the beginning is here: whether it will be
 /// another version or none must not depend on where the bytes were cut. `word` is the last word
 /// here, if it stands where a version does.
-fn unless_version_is_open(
+fn unless_version_is_open<'b>(
     parsed: httparse::Result<usize>,
-    word: Option<&[u8]>,
+    word: impl FnOnce() -> Option<&'b [u8]>,
 ) -> httparse::Result<usize> {
     let fits = |(&b, &like): (&u8, &u8)| if like == b'0' { b.is_ascii_digit() } else { b == like };
     let begins = |word: &[u8]| word.len() <= 8 && word.iter().zip(b"HTTP/0.0").all(fits);
     match parsed {
-        Err(httparse::Error::Version) if word.is_some_and(begins) => Ok(httparse::Status::Partial),
+        Err(httparse::Error::Version) if word().is_some_and(begins) => {
+            Ok(httparse::Status::Partial)
+        }
         other => other,
     }
 }
