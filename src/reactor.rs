@@ -138,6 +138,16 @@ impl Reactor {
         (self.sender.clone(), Arc::clone(&self.waker))
     }
 
+    /// Others accept from the same listening sockets.
+    pub(crate) fn share_listeners(&mut self) {
+        self.engine.share_listeners();
+    }
+
+    /// How long a drain may last, as it is configured.
+    pub(crate) fn drain_ms(&self) -> u64 {
+        self.engine.drain_ms()
+    }
+
     /// Copies of the listening sockets that are still open.
     pub(crate) fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
         self.net.listeners.iter().flatten().map(Listener::copy).collect()

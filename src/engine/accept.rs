@@ -15,7 +15,10 @@ use super::client::Client;
 use super::timers::Due;
 
 /// How many clients one listener takes in per turn.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
+/// The same where other workers wait at the same listener: who wakes up first must not take in a
+/// whole burst before the next one has looked.
+const SHARED_BATCH: usize = 4;
 /// How long a listener rests when the process is out of descriptors.
 const PAUSE_MS: u64 = 100;
 
@@ -29,6 +32,11 @@ pub(super) struct Listener {
 }
 
 impl<N: Net> Engine<N> {
+    /// Other engines accept from the same listeners.
+    pub(crate) fn share_listeners(&mut self) {
+        self.batch = SHARED_BATCH;
+    }
+
     fn has_room(&self) -> bool {
         self.clients.len() < self.desk.config.max_connections
     }
@@ -41,7 +49,7 @@ impl<N: Net> Engine<N> {
     /// Takes in who waits, and serves each at once: mostly its request is here already.
     pub(super) fn accept_all(&mut self, net: &mut N) {
         for number in 0..self.listeners.len() {
-            for _ in 0..BATCH {
+            for _ in 0..self.batch {
                 let may = self.listeners.get(number).is_some_and(|l| l.ready && !l.paused);
                 if !may || !self.has_room() || !self.accept_one(net, number) {
                     break;

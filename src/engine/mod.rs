@@ -116,6 +116,8 @@ pub(crate) struct Engine<N: Net> {
     clients: GenSlab<Client<N::Stream>>,
     upstreams: GenSlab<Upstream<N::Stream>>,
     listeners: Vec<Listener>,
+    /// How many clients each of them lets in per turn.
+    batch: usize,
     bufs: BufPool,
     timers: Timers,
     /// Clients that something has happened to.
@@ -142,6 +144,7 @@ impl<N: Net> Engine<N> {
             clients: GenSlab::default(),
             upstreams: GenSlab::default(),
             listeners: (0..listeners).map(|_| Listener::default()).collect(),
+            batch: accept::BATCH,
             bufs: BufPool::new(config.buffer_bytes, config.memory_bytes),
             timers: Timers::default(),
             queue: VecDeque::new(),
