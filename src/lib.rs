@@ -61,6 +61,7 @@ compile_error!("pointsman is written for Linux: it relies on how epoll and TCP b
 mod balance;
 mod buf;
 mod config;
+mod crew;
 mod endpoint;
 mod engine;
 mod exchange;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::balance::{Balance, Balancer};
 use crate::config::{Config, SettingError};
+use crate::crew::Crew;
 use crate::endpoint::Endpoint;
 use crate::engine::{Census, Command, Setup, Stats};
 use crate::hooks::{Hooks, NoHooks};
@@ -301,8 +302,8 @@ impl Proxy {
     }
 
     /// Others accept from the same sockets.
-    pub(crate) fn share_listeners(&mut self) {
-        self.reactor.share_listeners();
+    pub(crate) fn join(&mut self, crew: Crew) {
+        self.reactor.join(crew);
     }
 
     /// How long its exchanges may take when it is to end.

@@ -6,7 +6,7 @@
 //!   2 policy    endpoint spec names route registry balance health
 //!   3 exchange  exchange config summary hooks
 //!   4 engine    net engine
-//!   5 shell     sys reactor proxy workers resolve
+//!   5 shell     sys crew reactor proxy workers resolve
 //! ```
 //!
 //! A module may name modules of its own floor and below. It reads the sources as text, so a rule
@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 6] = [
     &["endpoint", "spec", "names", "route", "registry", "balance", "health"],
     &["exchange", "config", "summary", "hooks"],
     &["net", "engine"],
-    &["sys", "reactor", "proxy", "workers", "resolve"],
+    &["sys", "reactor", "proxy", "crew", "workers", "resolve"],
 ];
 /// What only tests are made of: it may know everything.
 const TEST_HOUSE: [&str; 3] = ["fuzz", "sim", "tidy"];

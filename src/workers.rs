@@ -5,7 +5,8 @@
 //!                          '-- worker 2: epoll, engine, registry, pool, buffers
 //! ```
 //!
-//! They share the listening sockets and nothing else: who takes a client in serves it to its end.
+//! They share the listening sockets and nothing else, but for how many clients each has (`crew`):
+//! who takes a client in serves it to its end.
 //! The thread of [`Workers::run`] only waits for the others; for a single proxy there is no other,
 //! and it is driven as if nobody had asked for workers. This file does not know what is served.
 
@@ -15,6 +16,7 @@ use std::panic::resume_unwind;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::crew::Crew;
 use crate::engine::Stats;
 use crate::proxy::{Error, Handle, Listen, Proxy};
 
@@ -55,7 +57,8 @@ impl Workers {
         proxies.push(first);
         proxies.extend(others);
         if proxies.len() > 1 {
-            proxies.iter_mut().for_each(Proxy::share_listeners);
+            let crew = Crew::of(proxies.len());
+            proxies.iter_mut().zip(crew).for_each(|(proxy, place)| proxy.join(place));
         }
         let handle = Handle::of_all(&proxies);
         Workers { proxies, handle, addresses }
