@@ -24,8 +24,8 @@ use super::bytes::{Pulled, pull, push};
 use super::client::{Client, Phase, Stage, Work};
 use super::pump::After;
 
-/// How many bytes a lane moves before the other one is looked at.
-const TURN_BYTES: usize = 64 * 1024;
+/// How many bytes a lane moves at most before the other one is looked at.
+const MOST_BYTES: usize = 64 * 1024;
 
 /// One direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +70,14 @@ enum Halt {
     Reset,
 }
 
+/// What a lane may use.
+struct Means<'a> {
+    bufs: &'a mut BufPool,
+    purpose: Purpose,
+    /// How many bytes before it stops.
+    most: usize,
+}
+
 /// One side, as a lane sees it.
 struct Side<'a, S> {
     sock: &'a mut S,
@@ -109,13 +117,14 @@ impl<N: Net> Engine<N> {
         };
         let mut near = Side { sock: &mut client.sock, ready: &mut client.ready, spoiled: false };
         let mut far = Side { sock: &mut upstream.sock, ready: &mut upstream.ready, spoiled: false };
-        let (bufs, before) = (&mut self.bufs, tunnel);
+        let before = tunnel;
+        let most = MOST_BYTES.min(*budget / 2).max(1);
         near.spoiled = tunnel.down.was_reset();
-        let (up, up_bytes) =
-            tunnel.up.flow(net, &mut near, &mut far, &mut work.req, bufs, Purpose::Window);
+        let means = Means { bufs: &mut self.bufs, purpose: Purpose::Window, most };
+        let (up, up_bytes) = tunnel.up.flow(net, &mut near, &mut far, &mut work.req, means);
         far.spoiled = tunnel.up.was_reset();
-        let (down, down_bytes) =
-            tunnel.down.flow(net, &mut far, &mut near, &mut work.resp, bufs, Purpose::Answer);
+        let means = Means { bufs: &mut self.bufs, purpose: Purpose::Answer, most };
+        let (down, down_bytes) = tunnel.down.flow(net, &mut far, &mut near, &mut work.resp, means);
         if up_bytes > 0 {
             work.up_at = self.now;
             work.request_bytes += up_bytes as u64;
@@ -175,7 +184,7 @@ impl<N: Net> Engine<N> {
     pub(super) fn abort_link(&mut self, net: &mut N, work: &mut Work) {
         let Some(link) = work.link.take() else { return };
         if let Some(upstream) = self.upstreams.remove(link) {
-            self.desk.peers.end(upstream.peer);
+            self.desk.peers.end(upstream.peer, upstream.coming);
             net.abort(upstream.sock);
         }
     }
@@ -220,16 +229,16 @@ impl<N: Net> Engine<N> {
 
 impl Lane {
     /// Writes what is here, then reads and writes, until one side has no more or takes no more.
-    /// Gives how many bytes were written.
+    /// Gives how many bytes were written: `most`, and a piece of memory more at the utmost.
     fn flow<N: Net>(
         &mut self,
         net: &mut N,
         from: &mut Side<'_, N::Stream>,
         to: &mut Side<'_, N::Stream>,
         buf: &mut Buf,
-        bufs: &mut BufPool,
-        purpose: Purpose,
+        means: Means<'_>,
     ) -> (Option<Halt>, usize) {
+        let Means { bufs, purpose, most } = means;
         let mut written = 0;
         let halt = loop {
             if self.is_over() {
@@ -253,7 +262,7 @@ impl Lane {
                 *self = Lane::Done;
                 break None;
             }
-            if written >= TURN_BYTES || !from.ready.has(Ready::READ) {
+            if written >= most || !from.ready.has(Ready::READ) {
                 break None;
             }
             if !buf.has_memory() {
