@@ -2,9 +2,9 @@
 # What a second worker gives, and how evenly clients are spread: the release program before nginx,
 # under wrk, all on the same cores, with WORKERS (1 2) in turns, ROUNDS times.
 #
-# For each run: requests per second, the processor time of each worker's thread, the sockets that
-# each worker's epoll holds in the middle of the run (clients, connections to the origin, and a few
-# of its own), and system calls per connection where strace is asked for (STRACE=1).
+# For each run: requests per second, processor time per request and in seconds of each worker's
+# thread, and the sockets that each worker's epoll holds in the middle of the run (clients,
+# connections to the origin, a listener and a waker). CLOSE=1 makes a connection for each request.
 # Needs cargo, nginx and wrk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -71,14 +71,14 @@ epolls() {
 
 header=()
 [[ -z $close ]] || header=(-H "Connection: close")
-printf '%-8s %-10s %-24s %s\n' workers requests/s "CPU s of each" "sockets of each"
+printf '%-8s %-10s %-8s %-16s %s\n' workers requests/s "us each" "CPU s of each" "sockets of each"
 for _ in $(seq "$rounds"); do
     for count in $counts; do
         log=$work/proxy$RANDOM
         "$binary" -l 127.0.0.1:0 --workers "$count" --slow-start off "*=unix:$work/origin" 2>"$log" &
         proxy=$!
         started+=("$proxy")
-        for _ in $(seq 100); do grep -q 'listening on' "$log" && break; sleep 0.05; done
+        for _ in $(seq 100); do grep -qs 'listening on' "$log" && break; sleep 0.05; done
         address=$(sed -n 's/.*listening on //p' "$log" | head -n 1)
         before=($(threads "$proxy"))
         wrk -t1 -c"$connections" -d"${seconds}s" "${header[@]}" "http://$address/" >"$work/wrk" &
@@ -93,7 +93,10 @@ for _ in $(seq "$rounds"); do
         done
         rate=$(awk '/^Requests\/sec/ {print $2}' "$work/wrk")
         bad=$(grep -E 'Non-2xx|Socket errors' "$work/wrk" || true)
-        printf '%-8s %-10s %-24s %s %s\n' "$count" "$rate" "$cpu" "$spread" "$bad"
+        each=$(awk -v cpu="$cpu" '/requests in/ {
+            n = split(cpu, part, " "); for (i = 1; i <= n; i++) sum += part[i]
+            printf "%.1f", sum * 1e6 / $1 }' "$work/wrk")
+        printf '%-8s %-10s %-8s %-16s %s %s\n' "$count" "$rate" "$each" "$cpu" "$spread" "$bad"
         kill "$proxy"
         wait "$proxy" || true
     done

@@ -60,8 +60,11 @@ impl<N: Net> Engine<N> {
     /// Takes in who waits, and serves each at once: mostly its request is here already.
     pub(super) fn accept_all(&mut self, net: &mut N) {
         for number in 0..self.listeners.len() {
-            let gave_way = self.listeners.get_mut(number).map(|l| std::mem::take(&mut l.gave_way));
-            let gave_way = gave_way.unwrap_or(false);
+            let Some(listener) = self.listeners.get_mut(number) else { break };
+            if listener.paused {
+                continue;
+            }
+            let gave_way = std::mem::take(&mut listener.gave_way);
             for _ in 0..if gave_way { LEAD } else { BATCH } {
                 let may = self.listeners.get(number).is_some_and(|l| l.ready && !l.paused);
                 if !may || !self.has_room() {

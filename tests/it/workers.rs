@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pointsman::{
     Config, Decision, Edit, Endpoint, Handle, Hooks, MemoryRegistry, Proxy, Registry as _,
@@ -273,15 +273,21 @@ fn b9_5_check_prints_the_shares() {
     assert_eq!(code, Some(0));
 }
 
-/// A request for /panic is the end of the worker that reads it.
+/// A request for /panic is the end of the worker that reads it; one for /hang holds it up.
 struct Panics;
 
 impl Hooks for Panics {
     fn request(&mut self, head: &RequestHead<'_>, _: &mut Edit) -> Decision {
         assert_ne!(head.path(), b"/panic", "as the test wants it");
+        if head.path() == b"/hang" {
+            std::thread::sleep(HANG);
+        }
         Decision::Forward
     }
 }
+
+/// Less than a client's patience, and far more than a client needs.
+const HANG: Duration = Duration::from_secs(6);
 
 /// Two workers of the library before `origin`, on a thread; it ends with what they have counted.
 fn library(origin: SocketAddr) -> (SocketAddr, Handle, std::thread::JoinHandle<Stats>) {
@@ -343,6 +349,29 @@ fn b9_5_a_handle_speaks_to_all_workers() {
     assert_eq!(stats.stopped(), 0);
     assert!(TcpStream::connect(addr).is_err(), "nobody listens any more");
     handle.stop();
+}
+
+/// A worker that hangs, in a hook, keeps its own clients waiting and nobody else: the other one
+/// takes in all who come, although it has more, and although it never rests.
+#[test]
+fn b9_5_a_worker_that_hangs_holds_nobody_up() {
+    let origin = Origin::polite();
+    let (addr, handle, thread) = library(origin.addr);
+    let mut hanging = Wire::connect(addr);
+    hanging.send("GET /hang HTTP/1.1\r\nHost: t\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    let begun = Instant::now();
+    let mut clients: Vec<Wire> = Vec::new();
+    for _ in 0..60 {
+        clients.push(Wire::connect(addr));
+        clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n"));
+        clients.iter_mut().for_each(|client| assert_eq!(client.answer("GET").status(), 200));
+    }
+    assert!(begun.elapsed() < HANG - Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(hanging.answer("GET").status(), 200);
+    drop((hanging, clients));
+    handle.drain(Duration::from_secs(20));
+    assert!(thread.join().expect("no panic").balances());
 }
 
 /// A worker that panics takes its clients with it; the others come to their end first.

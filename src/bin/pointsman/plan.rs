@@ -367,6 +367,15 @@ endpoints = [\"unix:/run/a\"]
     }
 
     #[test]
+    fn b9_5_workers_take_descriptors_too() {
+        for (limit, connections) in [(2032 + 8, 1000), (2032 + 7, 999), (3, 3)] {
+            let line = "--workers 3 --max-connections 1000 a/v1=one:80";
+            assert_eq!(plan(line, Some(limit)).unwrap().config.max_connections, connections);
+        }
+        assert!(plan("--workers 3 --max-connections 2 a/v1=one:80", None).is_err());
+    }
+
+    #[test]
     fn b1_4_check_says_what_would_run() {
         let plan = plan("--check a/v1=one:80 *=two:81;weight=2", Some(20_000)).unwrap();
         assert_eq!(
