@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Registry, Token, Waker};
 
+use crate::crew::Crew;
 use crate::endpoint::Address;
 use crate::engine::{Census, Command, Engine, Setup, Stats};
 use crate::keys::Source;
@@ -102,6 +103,8 @@ pub(crate) struct Reactor {
     commands: Receiver<Command>,
     sender: Sender<Command>,
     waker: Arc<Waker>,
+    /// Its place among those who accept from the same sockets.
+    crew: Option<Crew>,
     start: Instant,
     now: Ms,
     /// Whether commands may be left in the channel.
@@ -127,6 +130,7 @@ impl Reactor {
             commands,
             sender,
             waker,
+            crew: None,
             start: clock(),
             now: Ms::ZERO,
             more_commands: false,
@@ -136,6 +140,16 @@ impl Reactor {
     /// The way in for other threads.
     pub(crate) fn sender(&self) -> (Sender<Command>, Arc<Waker>) {
         (self.sender.clone(), Arc::clone(&self.waker))
+    }
+
+    /// Others accept from the same listening sockets.
+    pub(crate) fn join(&mut self, crew: Crew) {
+        self.crew = Some(crew);
+    }
+
+    /// How long a drain may last, as it is configured.
+    pub(crate) fn drain_ms(&self) -> u64 {
+        self.engine.drain_ms()
     }
 
     /// Copies of the listening sockets that are still open.
@@ -174,7 +188,13 @@ impl Reactor {
         if woken {
             self.take_commands();
         }
+        if let Some(crew) = &self.crew {
+            self.engine.compare(crew.fewest());
+        }
         self.engine.run(&mut self.net, self.now);
+        if let Some(crew) = &mut self.crew {
+            crew.say(self.engine.client_count());
+        }
         Ok(!self.engine.is_stopped())
     }
 

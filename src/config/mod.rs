@@ -8,6 +8,7 @@ use crate::h1::head::MAX_FIELDS;
 mod change;
 mod keys;
 mod network;
+mod share;
 mod text;
 
 pub use keys::SettingError;

@@ -116,6 +116,8 @@ pub(crate) struct Engine<N: Net> {
     clients: GenSlab<Client<N::Stream>>,
     upstreams: GenSlab<Upstream<N::Stream>>,
     listeners: Vec<Listener>,
+    /// The fewest clients that another worker has who waits at them, if there is one.
+    fewest: Option<usize>,
     bufs: BufPool,
     timers: Timers,
     /// Clients that something has happened to.
@@ -144,6 +146,7 @@ impl<N: Net> Engine<N> {
             clients: GenSlab::default(),
             upstreams: GenSlab::default(),
             listeners: (0..listeners).map(|_| Listener::default()).collect(),
+            fewest: None,
             bufs: BufPool::new(config.buffer_bytes, config.memory_bytes),
             timers: Timers::default(),
             queue: VecDeque::new(),
@@ -350,6 +353,11 @@ impl<N: Net> Engine<N> {
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.desk.peers.in_flight()
+    }
+
+    /// How many clients there are.
+    pub(crate) fn client_count(&self) -> usize {
+        self.clients.len()
     }
 
     /// What is alive.

@@ -36,3 +36,4 @@ mod upgrade;
 mod uploads;
 mod waiting;
 mod wire;
+mod workers;
