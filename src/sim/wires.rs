@@ -119,6 +119,9 @@ pub(super) struct Wires {
     pub(super) loud: bool,
     /// An event tells all that is ready, as epoll does; otherwise only what is new, as kqueue.
     pub(super) tells_all: bool,
+    /// Whether there is such a thing as splice, and how often it moved something in.
+    pub(super) splices: bool,
+    pub(super) spliced: u64,
     /// Sizes of the kernel's queues.
     pub(super) rooms: [usize; 2],
     pub(super) wires: Vec<Wire>,
@@ -141,6 +144,8 @@ impl Wires {
             hash: 0xcbf2_9ce4_8422_2325,
             loud,
             tells_all: dice.chance(50),
+            splices: dice.chance(90),
+            spliced: 0,
             rooms: [small, small * dice.pick(&[1, 4, 10])],
             wires: Vec::new(),
             live: Vec::new(),
