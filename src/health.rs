@@ -108,13 +108,13 @@ impl Health {
         }
     }
 
-    /// How it stands with `in_flight` requests.
-    pub(crate) fn standing(&self, in_flight: u32, rules: &Rules, now: Ms) -> Standing {
+    /// How it stands with `in_flight` requests, of which `coming` are not whole yet.
+    pub(crate) fn standing(&self, in_flight: u32, coming: u32, rules: &Rules, now: Ms) -> Standing {
         if rules.max_inflight > 0 && in_flight >= rules.max_inflight {
             Standing::Full
         } else if now < self.set_aside_until || self.down {
             Standing::SetAside
-        } else if in_flight >= self.window && rules.slow_start {
+        } else if in_flight.saturating_sub(coming) >= self.window && rules.slow_start {
             Standing::Unproven
         } else if now < self.restarting_until {
             Standing::Doubtful
@@ -306,23 +306,23 @@ mod tests {
         for expected_ms in [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
             for _ in 0..2 {
                 health.failed(&rules, now, &mut rng);
-                assert_eq!(health.standing(0, &rules, now), Standing::Open);
+                assert_eq!(health.standing(0, 0, &rules, now), Standing::Open);
             }
             health.failed(&rules, now, &mut rng);
             let early = now + (expected_ms * 79 / 100);
             let late = now + (expected_ms * 121 / 100);
-            assert_eq!(health.standing(0, &rules, early), Standing::SetAside);
-            assert_eq!(health.standing(0, &rules, late), Standing::Open);
+            assert_eq!(health.standing(0, 0, &rules, early), Standing::SetAside);
+            assert_eq!(health.standing(0, 0, &rules, late), Standing::Open);
             now = late;
         }
         health.failed(&rules, now, &mut rng);
         health.failed(&rules, now, &mut rng);
         assert!(health.succeeded(), "one success clears it");
         health.failed(&rules, now, &mut rng);
-        assert_eq!(health.standing(0, &rules, now), Standing::Open);
+        assert_eq!(health.standing(0, 0, &rules, now), Standing::Open);
         let never = Rules { eject_failures: 0, ..rules };
         (0..99).for_each(|_| health.failed(&never, now, &mut rng));
-        assert_eq!(health.standing(0, &never, now), Standing::Open);
+        assert_eq!(health.standing(0, 0, &never, now), Standing::Open);
     }
 
     /// B5.3, B5.6
@@ -330,15 +330,16 @@ mod tests {
     fn a_new_endpoint_proves_itself_step_by_step() {
         let mut health = Health::new(true);
         for window in [1, 2, 4, 8, 16, 32] {
-            assert_eq!(health.standing(window - 1, &RULES, Ms(5)), Standing::Open);
-            assert_eq!(health.standing(window, &RULES, Ms(5)), Standing::Unproven);
+            assert_eq!(health.standing(window - 1, 0, &RULES, Ms(5)), Standing::Open);
+            assert_eq!(health.standing(window, 0, &RULES, Ms(5)), Standing::Unproven);
+            assert_eq!(health.standing(window + 8, 9, &RULES, Ms(5)), Standing::Open);
             assert!(health.succeeded());
         }
-        assert_eq!(health.standing(9999, &RULES, Ms(5)), Standing::Open);
+        assert_eq!(health.standing(9999, 0, &RULES, Ms(5)), Standing::Open);
         assert!(!health.succeeded());
         let bounded = Rules { max_inflight: 7, ..RULES };
-        assert_eq!(health.standing(6, &bounded, Ms(5)), Standing::Open);
-        assert_eq!(health.standing(7, &bounded, Ms(5)), Standing::Full);
+        assert_eq!(health.standing(6, 0, &bounded, Ms(5)), Standing::Open);
+        assert_eq!(health.standing(7, 0, &bounded, Ms(5)), Standing::Full);
     }
 
     /// B5.4
@@ -347,12 +348,12 @@ mod tests {
         let mut health = proven();
         health.idle_closed(900, Ms(1000));
         health.idle_closed(900, Ms(1051));
-        assert_eq!(health.standing(0, &RULES, Ms(1051)), Standing::Open);
+        assert_eq!(health.standing(0, 0, &RULES, Ms(1051)), Standing::Open);
         health.idle_closed(100, Ms(1101));
-        assert_eq!(health.standing(0, &RULES, Ms(1101)), Standing::Doubtful);
-        assert_eq!(health.standing(0, &RULES, Ms(2101)), Standing::Open, "not for ever");
+        assert_eq!(health.standing(0, 0, &RULES, Ms(1101)), Standing::Doubtful);
+        assert_eq!(health.standing(0, 0, &RULES, Ms(2101)), Standing::Open, "not for ever");
         health.accepted();
-        assert_eq!(health.standing(0, &RULES, Ms(1101)), Standing::Open);
+        assert_eq!(health.standing(0, 0, &RULES, Ms(1101)), Standing::Open);
     }
 
     /// B6.2
@@ -400,7 +401,7 @@ mod tests {
         for _ in 0..3 {
             health.checked(false, 2, 3, Ms(7));
         }
-        assert_eq!(health.standing(0, &RULES, Ms(99_999)), Standing::SetAside);
+        assert_eq!(health.standing(0, 0, &RULES, Ms(99_999)), Standing::SetAside);
         assert_eq!(health.failed_at(), Ms(7));
     }
 

@@ -97,7 +97,7 @@ impl Crowd {
             group.iter_mut().for_each(|member| {
                 member.write(bytes);
             });
-            thread::sleep(Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(4));
         }
     }
 
@@ -131,17 +131,24 @@ impl Crowd {
         }
     }
 
-    /// Every `pause`, until `length` is over: everybody says this and reads so much.
+    /// Until `length` is over, everybody says this and reads so much once in every `pause`: not all
+    /// in the same moment.
     pub(crate) fn drip(&mut self, length: Duration, pause: Duration, says: &[u8], reads: usize) {
-        let begun = Instant::now();
-        let mut round = begun;
+        const PARTS: usize = 10;
+        let (begun, mut round) = (Instant::now(), Instant::now());
+        let part = self.members.len().div_ceil(PARTS).max(1);
+        let mut space = vec![0; reads.min(64 * 1024)];
         while begun.elapsed() < length {
-            if !says.is_empty() {
-                self.say(says);
+            for group in self.members.chunks_mut(part) {
+                for member in group {
+                    if !says.is_empty() {
+                        member.write(says);
+                    }
+                    member.read(reads, &mut space);
+                }
+                round += pause / PARTS as u32;
+                thread::sleep(round.saturating_duration_since(Instant::now()));
             }
-            self.listen(reads);
-            round += pause;
-            thread::sleep(round.saturating_duration_since(Instant::now()));
         }
     }
 
@@ -182,7 +189,8 @@ pub(crate) fn told(tally: &Tally) -> String {
     parts.join(", ")
 }
 
-/// So many threads do `deed` again and again until time is over, at least once; each says what came of it.
+/// So many threads do `deed` again and again until time is over, at least once; each says what
+/// came of it.
 pub(crate) fn raid(threads: usize, length: Duration, deed: impl Fn() -> String + Sync) -> Tally {
     let (until, all) = (Instant::now() + length, Mutex::new(Tally::new()));
     thread::scope(|scope| {

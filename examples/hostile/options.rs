@@ -7,7 +7,7 @@ Usage: cargo run --release --example hostile -- [OPTIONS]
 
 How does pointsman bear those who mean harm? It is started anew for every siege, with an origin in
 this process, on 127.0.0.1; nothing else is touched. Meanwhile well-behaved clients are measured.
-Less than three minutes.
+Three to four minutes.
 
   --only NAME   one siege; repeatable
   --list        the names of all

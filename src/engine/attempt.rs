@@ -64,7 +64,7 @@ impl<N: Net> Engine<N> {
             match link {
                 Ok(link) => {
                     work.link = Some(link);
-                    self.desk.peers.begin(peer);
+                    self.bind(link, peer, &exchange);
                     work.phase = Phase::Relay(exchange);
                     return After::Continue(Stage::Busy(work));
                 }
@@ -145,6 +145,7 @@ impl<N: Net> Engine<N> {
             peer,
             state: UpState::Connecting { owner },
             reused: false,
+            coming: false,
             broken: None,
             due: Due::default(),
         });
@@ -296,8 +297,17 @@ impl<N: Net> Engine<N> {
     /// Closes a connection that an exchange held; gives whether it came from the pool.
     pub(super) fn release(&mut self, link: Key) -> bool {
         let Some(upstream) = self.upstreams.remove(link) else { return false };
-        self.desk.peers.end(upstream.peer);
+        self.desk.peers.end(upstream.peer, upstream.coming);
         upstream.reused
+    }
+
+    /// An exchange has taken the connection `link` to `peer`.
+    pub(super) fn bind(&mut self, link: Key, peer: Key, exchange: &Exchange) {
+        let coming = !exchange.upload.is_done();
+        if let Some(upstream) = self.upstreams.get_mut(link) {
+            upstream.coming = coming;
+        }
+        self.desk.peers.begin(peer, coming);
     }
 
     /// The answer is complete: the connection is parked or closed, and the rest goes to the client.
@@ -335,7 +345,7 @@ impl<N: Net> Engine<N> {
     fn park(&mut self, work: &mut Work) {
         let Some(link) = work.link else { return };
         let silent = |up: &Upstream<N::Stream>| {
-            up.ready.without(Ready::WRITE) == Ready::NONE && up.broken.is_none()
+            up.ready.without(Ready::WRITE) == Ready::NONE && up.broken.is_none() && !up.coming
         };
         let fit = self.upstreams.get_mut(link).filter(|up| silent(up));
         let Some(upstream) = fit else {
@@ -352,7 +362,7 @@ impl<N: Net> Engine<N> {
         work.link = None;
         upstream.state = UpState::Idle;
         self.timers.set(&mut upstream.due, Source::Upstream(link), self.now + limit_ms);
-        self.desk.peers.end(peer);
+        self.desk.peers.end(peer, false);
         if let Some(surplus) = self.desk.peers.park(peer, link, self.now) {
             self.upstreams.remove(surplus);
         }

@@ -98,6 +98,7 @@ impl<N: Net> Engine<N> {
             peer,
             state: UpState::Checking,
             reused: false,
+            coming: false,
             broken: None,
             due: Due::default(),
         });

@@ -219,6 +219,8 @@ pub(crate) struct Upstream<S> {
     pub(crate) state: UpState,
     /// Whether it has carried an exchange before this one.
     pub(crate) reused: bool,
+    /// Whether the request that it carries is still coming from the client.
+    pub(crate) coming: bool,
     /// How a write failed. What had arrived before can still be read, so this is judged after
     /// the input.
     pub(crate) broken: Option<std::io::ErrorKind>,

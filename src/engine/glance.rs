@@ -28,8 +28,10 @@ impl<N: Net> Engine<N> {
         named.collect()
     }
 
-    /// How many connections exchanges hold to each endpoint.
-    pub(crate) fn glance_at_peers(&self) -> Vec<(Endpoint, u32)> {
-        self.desk.peers.all().map(|peer| (peer.endpoint.clone(), peer.in_flight)).collect()
+    /// How many connections exchanges hold to each endpoint, and how many of their requests are
+    /// still coming.
+    pub(crate) fn glance_at_peers(&self) -> Vec<(Endpoint, u32, u32)> {
+        let all = self.desk.peers.all();
+        all.map(|peer| (peer.endpoint.clone(), peer.in_flight, peer.coming)).collect()
     }
 }

@@ -17,6 +17,9 @@ pub(crate) struct Peer {
     pub(crate) endpoint: Endpoint,
     /// Exchanges that hold a connection to it now.
     pub(crate) in_flight: u32,
+    /// Those of them whose request is still coming from the client: they are no work for the
+    /// endpoint yet, and no proof of it (`B5.3`).
+    pub(crate) coming: u32,
     pub(crate) health: Health,
     /// When it is asked next whether it is well.
     pub(crate) check_at: Ms,
@@ -83,6 +86,7 @@ impl Peers {
         let key = self.slab.insert(Peer {
             endpoint: endpoint.clone(),
             in_flight: 0,
+            coming: 0,
             health: Health::new(self.slow_start),
             check_at: Ms::ZERO,
             services: 1,
@@ -118,18 +122,29 @@ impl Peers {
         self.slab.get(key)
     }
 
-    /// An exchange has taken a connection to it.
-    pub(crate) fn begin(&mut self, key: Key) {
+    /// An exchange has taken a connection to it; `coming` says whether its request is still on its
+    /// way from the client.
+    pub(crate) fn begin(&mut self, key: Key, coming: bool) {
         if let Some(peer) = self.slab.get_mut(key) {
             peer.in_flight += 1;
+            peer.coming += u32::from(coming);
         }
     }
 
-    /// The exchange has let go of that connection.
-    pub(crate) fn end(&mut self, key: Key) {
+    /// A request that was coming is whole.
+    pub(crate) fn came(&mut self, key: Key) {
         if let Some(peer) = self.slab.get_mut(key) {
-            debug_assert!(peer.in_flight > 0);
+            debug_assert!(peer.coming > 0);
+            peer.coming -= 1;
+        }
+    }
+
+    /// The exchange has let go of that connection; `coming` as above.
+    pub(crate) fn end(&mut self, key: Key, coming: bool) {
+        if let Some(peer) = self.slab.get_mut(key) {
+            debug_assert!(peer.in_flight > 0 && peer.coming >= u32::from(coming));
             peer.in_flight -= 1;
+            peer.coming -= u32::from(coming);
             self.drop_if_unused(key);
         }
     }
@@ -277,12 +292,12 @@ mod tests {
         peers.park(key, k[0], Ms(5));
         peers.disown(key, &mut closed);
         assert!(closed.is_empty() && peers.get(key).is_some());
-        peers.begin(key);
+        peers.begin(key, false);
         peers.disown(key, &mut closed);
         assert_eq!(closed, [k[0]]);
         assert!(peers.get(key).is_some(), "in use");
         assert_eq!(peers.park(key, k[1], Ms(5)), Some(k[1]), "nobody may use it again");
-        peers.end(key);
+        peers.end(key, false);
         assert!(peers.get(key).is_none());
         assert_ne!(peers.adopt(&endpoint(1)), key);
     }

@@ -136,6 +136,10 @@ impl<N: Net> Lanes<'_, N> {
                 moved += self.write_up();
             }
         }
+        if self.upstream.coming && self.exchange.upload.is_done() {
+            self.upstream.coming = false;
+            self.desk.peers.came(self.upstream.peer);
+        }
         Ok(moved)
     }
 

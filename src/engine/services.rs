@@ -85,7 +85,7 @@ impl View<'_> {
             return None;
         }
         let peer = self.peers.get(*key)?;
-        Some(peer.health.standing(peer.in_flight, self.asked.rules, self.asked.now))
+        Some(peer.health.standing(peer.in_flight, peer.coming, self.asked.rules, self.asked.now))
     }
 }
 

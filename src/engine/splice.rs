@@ -25,7 +25,7 @@ use super::relay::{Lanes, Step};
 /// How many pipes there may be: their bytes are the kernel's, and bounded by this. Who finds none
 /// goes through its buffer.
 const MOST: usize = 64;
-/// How many bytes one filling takes, so that other clients get their turn.
+/// How many bytes one filling takes at most, so that other clients get their turn.
 const FILL_BYTES: usize = 512 << 10;
 /// A copied byte costs as much of a client's share as so many that took the detour (measured: a
 /// fifth, see docs/performance-notes.md).
@@ -144,7 +144,7 @@ pub(super) fn fill<N: Net>(
     if conduit.pipe.is_none() {
         conduit.pipe = pipes.take(net);
     }
-    let most = usize::try_from(most).unwrap_or(usize::MAX).min(FILL_BYTES);
+    let most = usize::try_from(most).unwrap_or(FILL_BYTES);
     while ready.has(Ready::READ) {
         let pipe = pipes.all.get_mut(conduit.pipe?)?;
         match net.splice_in(sock, pipe, most) {
@@ -217,7 +217,8 @@ impl<N: Net> Lanes<'_, N> {
             return Ok(None);
         }
         let (sock, ready) = (&mut client.sock, &mut client.ready);
-        match fill(self.net, sock, ready, self.pipes, &mut work.up, left) {
+        let most = bite::<N>(left, *self.budget);
+        match fill(self.net, sock, ready, self.pipes, &mut work.up, most) {
             None => Ok(None),
             Some(Pulled::Bytes(n)) => {
                 self.exchange.upload.skip(n as u64);
@@ -240,7 +241,8 @@ impl<N: Net> Lanes<'_, N> {
             return None;
         }
         let (sock, ready) = (&mut upstream.sock, &mut upstream.ready);
-        let pulled = fill(self.net, sock, ready, self.pipes, &mut work.down, left)?;
+        let most = bite::<N>(left, *self.budget);
+        let pulled = fill(self.net, sock, ready, self.pipes, &mut work.down, most)?;
         let Pulled::Bytes(n) = pulled else { return Some(pulled) };
         body.skip(n as u64);
         Some(Pulled::Bytes(cost(n)))
@@ -277,6 +279,13 @@ pub(super) fn send<N: Net>(
     };
     let pushed = if conduit.holds_bytes() { 0 } else { push(net, sock, ready, buf)? };
     Ok(Sent { bytes: poured + pushed, cost: cost(poured) + pushed })
+}
+
+/// How many of the `left` bytes one filling may take of what is left of a client's share. Less than
+/// pays would be dearer than a copy.
+pub(super) fn bite<N: Net>(left: u64, share: usize) -> u64 {
+    let most = share.saturating_mul(CHEAPER).min(FILL_BYTES) as u64;
+    left.min(most.max(N::PIPE_PAYS))
 }
 
 /// How much of a client's share bytes cost that took the detour.

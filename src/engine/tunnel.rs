@@ -23,9 +23,9 @@ use super::Engine;
 use super::bytes::{Pulled, pull};
 use super::client::{Client, Phase, Stage, Work};
 use super::pump::After;
-use super::splice::{Conduit, Pipes, Sent, fill, send};
+use super::splice::{Conduit, Pipes, Sent, bite, fill, send};
 
-/// How much of a client's share a lane takes before the other one is looked at.
+/// How much of a client's share a lane takes at most before the other one is looked at.
 const TURN_BYTES: usize = 64 * 1024;
 
 /// One direction.
@@ -83,6 +83,8 @@ struct Store<'a, P> {
     bufs: &'a mut BufPool,
     pipes: &'a mut Pipes<P>,
     splices: bool,
+    /// How much of the client's share before a lane stops.
+    most: usize,
 }
 
 /// One side, as a lane sees it.
@@ -129,6 +131,7 @@ impl<N: Net> Engine<N> {
             bufs: &mut self.bufs,
             pipes: &mut self.pipes,
             splices: self.desk.config.splice,
+            most: TURN_BYTES.min(*budget / 2).max(1),
         };
         near.spoiled = tunnel.down.was_reset();
         let mut bed = Bed { buf: &mut work.req, conduit: &mut work.up, purpose: Purpose::Window };
@@ -196,7 +199,7 @@ impl<N: Net> Engine<N> {
     pub(super) fn abort_link(&mut self, net: &mut N, work: &mut Work) {
         let Some(link) = work.link.take() else { return };
         if let Some(upstream) = self.upstreams.remove(link) {
-            self.desk.peers.end(upstream.peer);
+            self.desk.peers.end(upstream.peer, upstream.coming);
             net.abort(upstream.sock);
         }
     }
@@ -256,7 +259,8 @@ impl Bed<'_> {
     ) -> Result<Pulled, Purpose> {
         if store.splices && self.conduit.is_wide() {
             let (sock, ready) = (&mut *from.sock, &mut *from.ready);
-            let filled = fill(net, sock, ready, store.pipes, self.conduit, u64::MAX);
+            let most = bite::<N>(u64::MAX, store.most);
+            let filled = fill(net, sock, ready, store.pipes, self.conduit, most);
             if let Some(pulled) = filled {
                 return Ok(pulled);
             }
@@ -276,6 +280,7 @@ impl Bed<'_> {
 
 impl Lane {
     /// Writes what is here, then reads and writes, until one side has no more or takes no more.
+    /// What it gives costs `most`, and one move more at the utmost.
     fn flow<N: Net>(
         &mut self,
         net: &mut N,
@@ -311,7 +316,7 @@ impl Lane {
                 *self = Lane::Done;
                 break None;
             }
-            if sum.cost >= TURN_BYTES || !from.ready.has(Ready::READ) {
+            if sum.cost >= store.most || !from.ready.has(Ready::READ) {
                 break None;
             }
             match bed.read(net, from, store) {

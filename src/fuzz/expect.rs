@@ -97,7 +97,8 @@ pub(super) fn request(head: &Head, meaning: &Meaning, way: &Way) -> Vec<Line> {
             lines.push(new("X-Forwarded-For", if appends { &all } else { peer.as_bytes() }));
         }
         let asked = meaning.authority.as_deref().or_else(|| head.get("host")).unwrap_or_default();
-        if !(appends && head.get("x-forwarded-host").is_some()) && !asked.is_empty() {
+        let named = appends && head.get("x-forwarded-host").is_some();
+        if !named && !asked.is_empty() {
             lines.push(new("X-Forwarded-Host", asked));
         }
         if !(appends && head.get("x-forwarded-proto").is_some()) {

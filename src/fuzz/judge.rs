@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 use super::expect::{self, Stance, Way, compare};
 use super::peers::{Backend, Client, MARKS, NO_BOUNDS, content, id_of, untag};
-use super::reader::{Bounds, Framing, Head, asked_for, keeps};
+use super::reader::{Bounds, Framing, Head, Line, asked_for, keeps};
 use super::streams::{Request, Response, Tail, requests, responses};
 use super::text;
 use crate::config::Config;
@@ -117,16 +117,18 @@ fn target(path: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The lines that ask for the rest of an answer stand in front.
-fn without_range<'a>(head: &'a Head, config: &Config) -> &'a [super::reader::Line] {
-    match &head.lines[..] {
-        [range, if_range, rest @ ..]
-            if config.resume && range.is("range") && if_range.is("if-range") =>
-        {
-            rest
-        }
-        lines => lines,
+/// The lines that ask for the rest of an answer stand in front, or behind a Host of ours.
+fn without_range(head: &Head, config: &Config) -> Vec<Line> {
+    let mut lines = head.lines.clone();
+    let at = usize::from(lines.first().is_some_and(|line| line.is("host")));
+    let asks = |lines: &[Line]| match lines.get(at..) {
+        Some([range, if_range, ..]) => range.is("range") && if_range.is("if-range"),
+        _ => false,
+    };
+    if config.resume && asks(&lines) {
+        lines.drain(at..at + 2);
     }
+    lines
 }
 
 /// Whether `sent`, seen by a backend, is `asked` as it must go on; or why not.
@@ -151,7 +153,7 @@ fn same(
         removed: Vec::new(),
     };
     let expected = expect::request(&asked.head, &asked.meaning, &way);
-    compare(&expected, without_range(&sent.head, config))
+    compare(&expected, &without_range(&sent.head, config))
         .or_else(|why| compare(&expected, &sent.head.lines).map_err(|_| why))?;
     if sent.meaning.framing != asked.meaning.framing {
         return Err(format!("{:?} became {:?}", asked.meaning.framing, sent.meaning.framing));
@@ -227,7 +229,9 @@ fn judge_backend(
         let number = (number..compared.len())
             .find(|&n| compared[n].is_ok() && id_of(&visit.requests[n]) == id)
             .unwrap_or(number);
+        // It may have been sent to others before; the tunnel is where the 101 came from.
         tunnel = matches!(visit.answers_tail, Tail::Opaque(_))
+            && passed.read.windows(5).any(|bytes| bytes == b" 101 ")
             && number + 1 == visit.requests.len()
             && number == visit.answers.iter().filter(|answer| !answer.is_interim()).count();
         let end = if tunnel { usize::MAX } else { request.end };

@@ -124,6 +124,9 @@ impl Client {
                 let length = body.len();
                 format!("PUT /s/v/u HTTP/1.1\r\n{lines}Content-Length: {length}\r\n\r\n{body}")
             }
+            6 if which / 14 % 2 == 1 => {
+                format!("POST /s/v/o HTTP/1.0\r\nX-Id: {id}\r\nContent-Length: 5\r\n\r\nhello")
+            }
             6 => format!("GET /s/v/o HTTP/1.0\r\nX-Id: {id}\r\nConnection: keep-alive\r\n\r\n"),
             7 => format!(
                 "POST /s/v/e HTTP/1.1\r\n{lines}Expect: 100-continue\r\n\

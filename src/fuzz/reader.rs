@@ -76,7 +76,9 @@ impl Head {
     }
 
     pub(super) fn is_old(&self) -> bool {
-        self.words.iter().any(|word| word == b"HTTP/1.0")
+        // A response begins with its version; a reason phrase may look like one.
+        let version = if self.words[0].starts_with(b"HTTP/") { 0 } else { 2 };
+        self.words[version] == b"HTTP/1.0"
     }
 }
 

@@ -100,7 +100,9 @@ struct Shadow {
     ejections: u32,
     aside_until: Ms,
     aside: bool,
-    in_flight: u64,
+    /// Requests in flight that are whole, and those that are still coming.
+    whole: u64,
+    coming: u64,
 }
 
 /// One place in a waiting room.
@@ -141,7 +143,8 @@ impl Watch {
             ejections: 0,
             aside_until: Ms::ZERO,
             aside: false,
-            in_flight: 0,
+            whole: 0,
+            coming: 0,
         };
         Watch {
             told,
@@ -326,13 +329,18 @@ impl Watch {
     }
 
     /// Oracle 21: nobody works on more than he may, and who is new or back proves himself first.
-    fn look_at_peers(&mut self, peers: &[(Endpoint, u32)], waits: bool, book: &mut Book) {
+    fn look_at_peers(&mut self, peers: &[(Endpoint, u32, u32)], waits: bool, book: &mut Book) {
         let most = u64::from(book.plan.config.max_inflight);
         for (n, shadow) in self.shadows.iter_mut().enumerate() {
             let post = &book.plan.posts[n];
-            let peer = peers.iter().find(|(endpoint, _)| *endpoint == post.endpoint);
-            let in_flight = peer.map_or(0, |(_, in_flight)| u64::from(*in_flight));
-            let before = std::mem::replace(&mut shadow.in_flight, in_flight);
+            let peer = peers.iter().find(|(endpoint, ..)| *endpoint == post.endpoint);
+            let (in_flight, coming) =
+                peer.map_or((0, 0), |(_, n, coming)| (u64::from(*n), u64::from(*coming)));
+            let whole = in_flight - coming;
+            // Uploads that have come to their end are work from then on, invited or not.
+            let came = shadow.coming.saturating_sub(coming);
+            shadow.coming = coming;
+            let before = std::mem::replace(&mut shadow.whole, whole) + came;
             let aside = shadow.aside || book.now < shadow.aside_until;
             // A scout may go to one that has yet to prove itself.
             let limit = shadow.window_was.max(before).saturating_add(u64::from(waits));
@@ -343,8 +351,8 @@ impl Watch {
             if most > 0 && in_flight > most {
                 book.fail("21 above max-inflight", format!("b{n}: {in_flight} of {most}"));
             }
-            if in_flight > limit && !exempt {
-                let detail = format!("b{n}: {in_flight} of {limit}");
+            if whole > limit && !exempt {
+                let detail = format!("b{n}: {whole} of {limit}");
                 book.fail("21 too much for one that is unproven", detail);
             }
         }

@@ -24,9 +24,9 @@ fn play(file: &str) {
     let cases = format::read(&folder().join(file)).unwrap_or_else(|why| panic!("{why}"));
     let only = std::env::var("CORPUS_CASE").unwrap_or_default();
     let cases: Vec<_> = cases.iter().filter(|case| case.name.contains(&only)).collect();
-    let (mut wrong, mut runs) = (Vec::new(), 0);
+    let (mut wrong, mut runs, doors) = (Vec::new(), 0, stage::Doors::new());
     for case in &cases {
-        match verdict::play(case) {
+        match verdict::play(case, &doors) {
             Ok(ways) => runs += ways,
             Err(why) => wrong.push(why),
         }

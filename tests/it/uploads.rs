@@ -9,6 +9,8 @@ use crate::harness::{Origin, Pointsman, eventually};
 use crate::wire::{End, PATIENCE, Pattern, Wire};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+/// For tests that look at what is read: a busy machine may let a client sleep for a second.
+const PATIENT: [&str; 2] = ["--linger", "20s"];
 const TOO_MUCH: &str =
     "HTTP/1.1 413 Too much\r\nConnection: close\r\nContent-Length: 4\r\n\r\nmuch";
 
@@ -94,8 +96,9 @@ fn b7_7_a_413_is_read_during_an_upload() {
 fn b7_7_a_blind_client_reads_the_413() {
     for then in [Then::Close, Then::HalfClose, Then::Stay] {
         let origin = refusing(then);
-        let proxy = Pointsman::before(origin.addr, &[]);
+        let proxy = Pointsman::before(origin.addr, &PATIENT);
         for (name, head, body) in uploads(200_000, "") {
+            let mut overtaken = 0;
             for round in 0..10 {
                 let mut client = proxy.client();
                 client.send(&head);
@@ -106,8 +109,13 @@ fn b7_7_a_blind_client_reads_the_413() {
                 let answer = client.try_answer("POST");
                 let answer = answer.unwrap_or_else(|b| panic!("{then:?}, {name} {round}: {b:?}"));
                 assert_eq!((answer.status(), answer.text().as_str()), (413, "much"), "{name}");
-                assert_eq!(client.end(), End::Fin, "{then:?}, {name}");
+                // If the endpoint was late, the whole request had gone up, and nothing has to end.
+                if answer.says("Connection", "close") {
+                    assert_eq!(client.end(), End::Fin, "{then:?}, {name}");
+                    overtaken += 1;
+                }
             }
+            assert!(overtaken > 0, "{then:?}, {name}: no answer overtook its upload");
         }
     }
 }
@@ -224,7 +232,7 @@ fn b7_7_a_final_answer_to_who_waits() {
             let _ = told.lock().unwrap().send(wire.rest().0);
         }
     });
-    let proxy = Pointsman::before(origin.addr, &[]);
+    let proxy = Pointsman::before(origin.addr, &PATIENT);
     for (name, head, body) in uploads(9_000, "Expect: 100-continue\r\n") {
         for sends in [false, true] {
             let mut client = proxy.client();
@@ -246,7 +254,7 @@ fn b7_7_a_final_answer_to_who_waits() {
 #[test]
 fn b7_7_our_own_refusal_to_who_waits() {
     let origin = Origin::polite();
-    let proxy = Pointsman::service(&[origin.addr], &[]);
+    let proxy = Pointsman::service(&[origin.addr], &PATIENT);
     let mut client = proxy.client();
     client.send(
         "POST /none HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",

@@ -196,6 +196,25 @@ fn b4_8_some_statuses_are_tried_elsewhere() {
     assert_eq!((only.status(), only.text().as_str()), (503, "busy"), "nobody else is there");
 }
 
+/// B5.3: uploads that are still coming are no work for an endpoint that has yet to prove itself;
+/// else a few clients that send a byte now and then could keep everybody from a new endpoint.
+#[test]
+fn b5_3_slow_uploads_hold_nobody_up() {
+    let origin = Origin::polite();
+    // Who would have to wait is told so at once.
+    let proxy = Pointsman::before(origin.addr, &["--wait-requests", "0"]);
+    let mut slow: Vec<_> = (0..8).map(|_| proxy.client()).collect();
+    for client in &mut slow {
+        client.send("POST /slow HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nslo");
+    }
+    eventually("the uploads reach the endpoint", || origin.connections() == 8);
+    assert_eq!(proxy.client().get("/").status(), 200);
+    for client in &mut slow {
+        client.send("w enough");
+        assert_eq!(client.answer("POST").status(), 200);
+    }
+}
+
 /// B5.5: an endpoint whose check fails gets no requests until its checks are good again.
 #[test]
 fn b5_5_checks_set_aside_and_bring_back() {

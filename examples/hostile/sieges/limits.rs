@@ -15,7 +15,7 @@ pub(crate) fn sieges() -> Vec<Siege> {
         Siege {
             args: &["--max-connections", "200"],
             fresh: false,
-            brief: true,
+
             ..Siege::new("too-many", "2,000 clients where 200 are admitted", too_many)
         },
         Siege {
@@ -27,7 +27,7 @@ pub(crate) fn sieges() -> Vec<Siege> {
         Siege {
             args: &["--memory", "1MiB", "--max-connections", "1000"],
             timed: false,
-            brief: true,
+
             ..Siege::new(
                 "little-memory",
                 "300 uploads of 1 MB with 1 MiB of buffers",
@@ -37,7 +37,7 @@ pub(crate) fn sieges() -> Vec<Siege> {
         Siege {
             args: &["--memory", "4MiB", "--max-connections", "3000"],
             timed: false,
-            brief: true,
+
             ..Siege::new("deaf-refused", "2,000 are refused and do not read it", deaf_refused)
         },
         Siege {
@@ -121,7 +121,6 @@ fn full_house(field: &Field<'_>) -> io::Result<Report> {
     let mut crowd = Crowd::gather_with(field.addr, 3_000, narrow)?;
     crowd.say_in_turn(b"GET /evil/v1/big/8000000 HTTP/1.1\r\nHost: full\r\n\r\n");
     std::thread::sleep(field.length);
-    report.still_ticks = Some(field.still()?);
     crowd.listen(64);
     report.only("they read", &crowd.tally(), &["200", "silent"]);
     Ok(report)

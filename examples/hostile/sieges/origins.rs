@@ -15,7 +15,7 @@ pub(crate) fn sieges() -> Vec<Siege> {
     vec![
         Siege {
             args: &["--wait", "500ms"],
-            brief: true,
+
             ..Siege::new("garbage", "origins send noise, or nothing", garbage)
         },
         Siege {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::crowd::{Crowd, Tally, raid, told};
+use crate::crowd::{Crowd, raid};
 use crate::siege::{Field, Report, Siege};
 use crate::wire::connect;
 
@@ -34,7 +34,6 @@ pub(crate) fn sieges() -> Vec<Siege> {
         Siege::new("never-reads", "50 ask for 1 GB and read nothing", never_reads),
         Siege::new("half-closed", "2,000 end their side, half of them in a head", half_closed),
         Siege {
-            brief: true,
             ..Siege::new("churn", "connections opened and closed, half of them by a reset", churn)
         },
     ]
@@ -165,12 +164,11 @@ fn churn(field: &Field<'_>) -> io::Result<Report> {
         report.only(what, &crowd, &["came and went"]);
     }
     for round in 0..2 {
-        let mut crowd = Crowd::gather(field.addr, SLOW)?;
-        crowd.say(get);
+        let crowd = Crowd::gather(field.addr, SLOW)?;
         if round == 0 {
             crowd.reset();
         }
     }
-    report.tell(told(&Tally::from([("2,000 at once, then gone".to_owned(), 2)])));
+    report.tell("2,000 at once, then gone, twice");
     Ok(report)
 }

@@ -7,10 +7,10 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use pointsman::{Config, Endpoint, MemoryRegistry, Proxy, Registry as _};
+use pointsman::{Claim, Config, Endpoint, MemoryRegistry, Proxy, Registry as _};
 
 use super::format::{ORIGIN, Piece, Script, Then};
 use crate::reader::{self, Request, Unread};
@@ -113,9 +113,9 @@ pub(super) struct Arrived {
 }
 
 /// Everybody.
-pub(super) struct Stage {
+pub(super) struct Stage<'a> {
     proxy: Proxy,
-    listener: TcpListener,
+    doors: &'a Doors,
     scripts: Vec<Script>,
     /// Client connections, in the order of their connects.
     pub(super) fronts: Vec<Side>,
@@ -142,6 +142,29 @@ pub(super) fn default_answer(n: usize, request: &Request) -> Vec<u8> {
     let mut bytes = std::mem::take(&mut answer).into_bytes();
     bytes.extend(text);
     bytes
+}
+
+/// The two ports that all runs of a file share. A port for each run would be thousands, and some of
+/// them still meant something to somebody else on this machine.
+pub(super) struct Doors {
+    proxy: TcpListener,
+    origin: TcpListener,
+}
+
+impl Doors {
+    pub(super) fn new() -> Doors {
+        let open = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            listener
+        };
+        Doors { proxy: open(), origin: open() }
+    }
+
+    /// Turns away who is left from the run before, if it failed.
+    fn empty(&self) {
+        [&self.proxy, &self.origin].into_iter().for_each(|door| while door.accept().is_ok() {});
+    }
 }
 
 /// Long times, so that none of them decides; one origin, which is never set aside and never waited
@@ -172,21 +195,24 @@ fn config(with: &[(String, String)]) -> Config {
     config
 }
 
-impl Stage {
+impl<'a> Stage<'a> {
     /// A proxy with the catch-all `*` and the service `s/v1`, both with the same origin.
-    pub(super) fn new(with: &[(String, String)], scripts: Vec<Script>) -> Stage {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let origin = Endpoint::tcp(listener.local_addr().unwrap());
+    pub(super) fn new(
+        doors: &'a Doors,
+        with: &[(String, String)],
+        scripts: Vec<Script>,
+    ) -> Stage<'a> {
+        doors.empty();
+        let origin = Endpoint::tcp(doors.origin.local_addr().unwrap());
         let mut registry = MemoryRegistry::default();
         registry.add("*", origin.clone());
         registry.add("s/v1", origin);
-        let any = "127.0.0.1:0".parse().unwrap();
-        let builder = Proxy::builder().listen(any).registry(registry).seed(1);
+        let door = doors.proxy.try_clone().unwrap().into();
+        let builder = Proxy::builder().listen_on(door, Claim::Shared).registry(registry).seed(1);
         let proxy = builder.config(config(with)).build().unwrap();
         Stage {
             proxy,
-            listener,
+            doors,
             scripts,
             fronts: Vec::new(),
             backs: Vec::new(),
@@ -198,7 +224,7 @@ impl Stage {
 
     /// Another client; gives its number.
     pub(super) fn connect(&mut self) -> usize {
-        let front: SocketAddr = self.proxy.addresses()[0].to_string().parse().unwrap();
+        let front = self.doors.proxy.local_addr().unwrap();
         self.fronts.push(Side::new(TcpStream::connect(front).unwrap()));
         self.fronts.len() - 1
     }
@@ -271,7 +297,9 @@ impl Stage {
         for front in &mut self.fronts {
             moved |= front.read();
         }
-        while let Ok((stream, _)) = self.listener.accept() {
+        // Asking in vain costs the kernel a socket, so only who must be there is asked for.
+        while self.backs.len() < self.connects() {
+            let Ok((stream, _)) = self.doors.origin.accept() else { break };
             let (side, outbox) = (Side::new(stream), VecDeque::new());
             self.backs.push(Back { side, taken: 0, begun: None, raw: false, outbox });
             moved = true;
@@ -283,6 +311,11 @@ impl Stage {
             }
         }
         moved
+    }
+
+    /// How many connections the proxy has asked for.
+    fn connects(&self) -> usize {
+        self.proxy.stats().connects as usize
     }
 
     /// The origin reads what has come over a connection.
@@ -319,7 +352,7 @@ impl Stage {
 
     /// `bytes` with the authority of the origin where it is named.
     pub(super) fn with_origin(&self, bytes: &[u8]) -> Vec<u8> {
-        let authority = self.listener.local_addr().unwrap().to_string();
+        let authority = self.doors.origin.local_addr().unwrap().to_string();
         let mut out = Vec::new();
         let mut rest = bytes;
         while let Some(at) = rest.windows(ORIGIN.len()).position(|window| window == ORIGIN) {
@@ -348,7 +381,7 @@ impl Stage {
     /// Asks until the answer is yes; the last no is the error.
     pub(super) fn until(
         &mut self,
-        mut judge: impl FnMut(&Stage) -> Result<(), String>,
+        mut judge: impl FnMut(&Stage<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
         let begun = Instant::now();
         loop {

@@ -5,22 +5,22 @@
 //! move.
 
 use super::format::{Case, Outcome, Piece, Then, joined};
-use super::stage::{Arrived, Back, End, Stage, default_answer, shown};
+use super::stage::{Arrived, Back, Doors, End, Stage, default_answer, shown};
 use super::ways::{self, Way};
 use crate::reader::{self, Unread};
 
 /// Plays a case in every way; gives how many that were, or what was wrong first.
-pub(super) fn play(case: &Case) -> Result<usize, String> {
+pub(super) fn play(case: &Case, doors: &Doors) -> Result<usize, String> {
     let ways = ways::of(case);
     for way in &ways {
         let told = |why| format!("{} ({}), {way:?}: {why}", case.place, case.name);
-        play_so(case, *way).map_err(told)?;
+        play_so(case, *way, doors).map_err(told)?;
     }
     Ok(ways.len())
 }
 
-fn play_so(case: &Case, way: Way) -> Result<(), String> {
-    let mut stage = Stage::new(&case.with, ways::scripts(case, way));
+fn play_so(case: &Case, way: Way, doors: &Doors) -> Result<(), String> {
+    let mut stage = Stage::new(doors, &case.with, ways::scripts(case, way));
     let front = stage.connect();
     for piece in ways::client(case, way) {
         stage.send(front, &piece);
@@ -57,7 +57,7 @@ fn play_so(case: &Case, way: Way) -> Result<(), String> {
 }
 
 /// A request that has nothing to do with the case must get the answer to itself.
-fn probe(case: &Case, stage: &mut Stage, front: usize, target: &str) -> Result<(), String> {
+fn probe(case: &Case, stage: &mut Stage<'_>, front: usize, target: &str) -> Result<(), String> {
     let (n, before) = (stage.arrived.len(), stage.fronts[front].got.len());
     let bytes = format!("GET {target} HTTP/1.1\r\nHost: p\r\n\r\n").into_bytes();
     stage.send_late();
@@ -80,7 +80,7 @@ fn probe(case: &Case, stage: &mut Stage, front: usize, target: &str) -> Result<(
 }
 
 /// Whether the connection of the last request was used again, or is closed.
-fn judge_reuse(case: &Case, stage: &Stage, arrived: usize) -> Result<(), String> {
+fn judge_reuse(case: &Case, stage: &Stage<'_>, arrived: usize) -> Result<(), String> {
     let Some(last) = arrived.checked_sub(1).map(|last| stage.arrived[last].over) else {
         return Ok(());
     };
@@ -95,7 +95,7 @@ fn judge_reuse(case: &Case, stage: &Stage, arrived: usize) -> Result<(), String>
     }
 }
 
-fn judge(case: &Case, way: Way, stage: &Stage, front: usize) -> Result<(), String> {
+fn judge(case: &Case, way: Way, stage: &Stage<'_>, front: usize) -> Result<(), String> {
     if let Some(wrong) = &stage.wrong {
         return Err(format!("the second reader does not accept what reached the origin: {wrong}"));
     }
@@ -103,7 +103,7 @@ fn judge(case: &Case, way: Way, stage: &Stage, front: usize) -> Result<(), Strin
     judge_client(case, way, stage, front)
 }
 
-fn judge_origin(case: &Case, stage: &Stage) -> Result<(), String> {
+fn judge_origin(case: &Case, stage: &Stage<'_>) -> Result<(), String> {
     let expected = match &case.origin_gets {
         Some(expected) => stage.with_origin(expected),
         None => joined(&case.client),
@@ -140,7 +140,7 @@ fn judge_origin(case: &Case, stage: &Stage) -> Result<(), String> {
     if fine { Ok(()) } else { Err(format!("half a request at the origin: {more:?} ({closed})")) }
 }
 
-fn judge_client(case: &Case, way: Way, stage: &Stage, front: usize) -> Result<(), String> {
+fn judge_client(case: &Case, way: Way, stage: &Stage<'_>, front: usize) -> Result<(), String> {
     let (got, end) = (stage.fronts[front].got.as_slice(), stage.fronts[front].end);
     let mut told = Told { case, stage, way, rest: got, end, nth: 0, wanted: 0 };
     for (number, outcome) in case.outcomes.iter().enumerate() {
@@ -165,7 +165,7 @@ fn judge_client(case: &Case, way: Way, stage: &Stage, front: usize) -> Result<()
 /// What a client was told, read from left to right.
 struct Told<'a> {
     case: &'a Case,
-    stage: &'a Stage,
+    stage: &'a Stage<'a>,
     way: Way,
     /// Not yet looked at.
     rest: &'a [u8],

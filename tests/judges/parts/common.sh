@@ -29,7 +29,9 @@ end() {
 start() {
     local name=$1
     shift
-    "$@" >"$work/$name" 2>&1 </dev/null &
+    # At once, so that nobody reads what an earlier one of that name has said.
+    : >"$work/$name"
+    "$@" >>"$work/$name" 2>&1 </dev/null &
     last=$!
     started+=("$last")
 }
