@@ -167,9 +167,8 @@ fn b4_6_what_is_in_the_pipe_is_not_lost() {
                 _ => format!("206 Part\r\nContent-Range: bytes {range}-{}/{N}\r\n", N - 1),
             };
             let left = N - range;
-            wire.send(format!(
-                "HTTP/1.1 {line}ETag: \"p\"\r\nAccept-Ranges: bytes\r\nContent-Length: {left}\r\n\r\n"
-            ));
+            let tag = "ETag: \"p\"\r\nAccept-Ranges: bytes";
+            wire.send(format!("HTTP/1.1 {line}{tag}\r\nContent-Length: {left}\r\n\r\n"));
             let mut pattern = Pattern::new();
             for at in (0..range).step_by(PIECE) {
                 pattern.next(PIECE.min(range - at));
@@ -206,12 +205,13 @@ fn b8_3_more_downloads_than_pipes() {
     for client in &mut clients {
         client.send(format!("GET /{n} HTTP/1.1\r\nHost: t\r\n\r\n"));
     }
-    eventually("all pipes are taken", || pipes(&proxy) == 64);
-    std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(pipes(&proxy), 64);
+    let before = pipes(&proxy);
+    eventually("pipes are taken", || pipes(&proxy) > before + 8);
     for (n, client) in clients.iter_mut().enumerate() {
         let length = length_of(&client.head().unwrap());
         assert!(drink(client, &mut Pattern::new(), length).unwrap(), "{n}");
+        // One end of one more is its log.
+        assert!(pipes(&proxy) <= 65, "{}", pipes(&proxy));
     }
 }
 
