@@ -1,4 +1,4 @@
-//! What the engine asks of a network: ten verbs over streams it does not understand, and three for
+//! What the engine asks of a network: ten verbs over streams it does not understand, and four for
 //! a detour around its buffers.
 //!
 //! The shell answers them with mio and the kernel, the simulator with wires in memory. Every verb
@@ -108,6 +108,10 @@ pub(crate) trait Net {
         to: &mut Self::Stream,
         most: usize,
     ) -> io::Result<usize>;
+
+    /// Long bodies go to `stream`: more of them may lie ready for it, so that there is less to and
+    /// fro; or no longer.
+    fn lay_up(&mut self, stream: &mut Self::Stream, more: bool);
 
     /// Sends our end (FIN); reading goes on.
     fn shutdown_write(&mut self, stream: &mut Self::Stream);

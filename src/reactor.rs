@@ -98,6 +98,10 @@ impl Net for KernelNet {
         to.splice_out(pipe, most)
     }
 
+    fn lay_up(&mut self, stream: &mut Stream, more: bool) {
+        stream.lay_up(more);
+    }
+
     fn shutdown_write(&mut self, stream: &mut Stream) {
         stream.shutdown_write();
     }

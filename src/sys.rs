@@ -30,6 +30,10 @@ const BACKLOG: i32 = 4096;
 /// end of its `net.ipv4.tcp_mem`, where it drops what others send.
 const UNSENT_BYTES: u32 = 128 << 10;
 
+/// The same for a client that takes a long answer through a pipe, of whom there are few: with less,
+/// a machine with one processor goes to and fro between us and the client all the time.
+const UNSENT_LONG_BYTES: u32 = 4 << 20;
+
 /// A filter for the packets of a TCP listener that drops what begins a connection: SYN without ACK,
 /// in the fourteenth byte of the segment. Connections that were accepted inherit it; to them such
 /// packets mean nothing.
@@ -235,6 +239,15 @@ impl Stream {
     /// which a Rust program ignores from its first instruction on.
     pub(crate) fn splice_out(&self, pipe: &Pipe, most: usize) -> io::Result<usize> {
         Ok(splice(&pipe.read, None, self.fd(), None, most, SpliceFlags::NONBLOCK)?)
+    }
+
+    /// Lets the kernel hold more, or as little as before, of what the peer has no room for.
+    pub(crate) fn lay_up(&self, more: bool) {
+        if let Stream::Tcp(stream) = self {
+            let bytes = if more { UNSENT_LONG_BYTES } else { UNSENT_BYTES };
+            // If it fails, it is slower.
+            let _ = SockRef::from(stream).set_tcp_notsent_lowat(bytes);
+        }
     }
 
     /// Sends our end. It fails only where the peer is gone, which the next read tells better.

@@ -93,6 +93,8 @@ impl Net for Made {
         Err(ErrorKind::Unsupported.into())
     }
 
+    fn lay_up(&mut self, _: &mut Given, _: bool) {}
+
     fn shutdown_write(&mut self, _: &mut Given) {}
 
     fn abort(&mut self, _: Given) {}

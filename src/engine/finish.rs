@@ -183,6 +183,9 @@ impl<N: Net> Engine<N> {
     ) -> After {
         self.settle_account(key, &work, ending.outcome);
         if ending.keep {
+            if let Some(client) = self.clients.get_mut(key) {
+                self.pipes.lay_down(net, &mut client.sock, &work.down);
+            }
             self.pipes.discard_both(&mut work);
             work.req.give_up();
             work.clear();

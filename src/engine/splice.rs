@@ -25,6 +25,10 @@ use super::relay::{Lanes, Step};
 /// How many pipes there may be: their bytes are the kernel's, and bounded by this. Who finds none
 /// goes through its buffer.
 const MOST: usize = 64;
+/// For how many clients at a time the kernel may lay up more than for others: some megabytes each.
+const LAID_UP: usize = 16;
+/// How much must be to come for that: two more calls must be worth their while.
+const LAY_UP_BYTES: u64 = 1 << 20;
 /// How many bytes one filling takes at most, so that other clients get their turn.
 const FILL_BYTES: usize = 512 << 10;
 /// A copied byte costs as much of a client's share as so many that took the detour (measured: a
@@ -39,6 +43,8 @@ pub(crate) struct Conduit {
     inside: usize,
     /// Bytes waited behind the last read, and many are to come.
     wide: bool,
+    /// The kernel lays up more for the client.
+    laid_up: bool,
 }
 
 impl Conduit {
@@ -67,11 +73,13 @@ pub(super) struct Pipes<P> {
     idle: Vec<Key>,
     /// The network has no such thing.
     refused: bool,
+    /// For how many clients the kernel lays up more.
+    laid_up: usize,
 }
 
 impl<P> Default for Pipes<P> {
     fn default() -> Pipes<P> {
-        Pipes { all: GenSlab::default(), idle: Vec::new(), refused: false }
+        Pipes { all: GenSlab::default(), idle: Vec::new(), refused: false, laid_up: 0 }
     }
 }
 
@@ -103,7 +111,15 @@ impl<P> Pipes<P> {
         if let Some(key) = conduit.pipe {
             self.all.remove(key);
         }
+        self.laid_up -= usize::from(conduit.laid_up);
         *conduit = Conduit::default();
+    }
+
+    /// The answer has ended and its connection lives on: as for any other from here on.
+    pub(super) fn lay_down<N: Net>(&self, net: &mut N, sock: &mut N::Stream, conduit: &Conduit) {
+        if conduit.laid_up {
+            net.lay_up(sock, false);
+        }
     }
 
     /// As [`Pipes::discard`], for both lanes.
@@ -245,6 +261,16 @@ impl<N: Net> Lanes<'_, N> {
         let pulled = fill(self.net, sock, ready, self.pipes, &mut work.down, most)?;
         let Pulled::Bytes(n) = pulled else { return Some(pulled) };
         body.skip(n as u64);
+        if left >= LAY_UP_BYTES && !work.down.laid_up && self.pipes.laid_up < LAID_UP {
+            work.down.laid_up = true;
+            self.pipes.laid_up += 1;
+            self.net.lay_up(&mut self.client.sock, true);
+        }
+        // No move has said that nothing stands behind the last byte; the pool wants to know.
+        let drained = body.is_done() && !upstream.ready.has(Ready::END);
+        if drained && self.net.is_silent(&mut upstream.sock) {
+            upstream.ready = upstream.ready.without(Ready::READ);
+        }
         Some(Pulled::Bytes(cost(n)))
     }
 

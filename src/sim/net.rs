@@ -153,6 +153,10 @@ impl Net for SimNet {
         Ok(n)
     }
 
+    fn lay_up(&mut self, stream: &mut Stream, more: bool) {
+        self.wires().lay_up(stream.end, more);
+    }
+
     fn shutdown_write(&mut self, stream: &mut Stream) {
         self.wires().shutdown_write(stream.end);
     }

@@ -127,6 +127,10 @@ impl Net for Tap {
         self.failed(wire, result)
     }
 
+    fn lay_up(&mut self, stream: &mut Stream, more: bool) {
+        self.net.lay_up(stream, more);
+    }
+
     fn shutdown_write(&mut self, stream: &mut Stream) {
         self.deeds.push((stream.end().wire, Deed::SentEnd));
         self.net.shutdown_write(stream);

@@ -321,6 +321,13 @@ impl Wires {
         }
     }
 
+    /// Room for more, or as little as before; what lies there already stays.
+    pub(super) fn lay_up(&mut self, at: End, more: bool) {
+        let room = &mut self.wires[at.wire].lanes[1 - at.side].send_room;
+        *room = if more { *room * 4 } else { (*room / 4).max(1) };
+        self.deed("proxy lays up", "peer lays up", at, usize::from(more));
+    }
+
     pub(super) fn shutdown_write(&mut self, at: End) {
         self.deed("proxy sends FIN", "peer sends FIN", at, 0);
         self.send_fin(at);
