@@ -146,7 +146,7 @@ impl<N: Net> Engine<N> {
             upstreams: GenSlab::default(),
             listeners: (0..listeners).map(|_| Listener::default()).collect(),
             bufs: BufPool::new(config.buffer_bytes, config.memory_bytes),
-            pipes: Pipes::default(),
+            pipes: Pipes::new(config.max_connections),
             timers: Timers::default(),
             queue: VecDeque::new(),
             share_bytes: 0,

@@ -134,6 +134,9 @@ impl<N: Net> Lanes<'_, N> {
                 judge(&mut self.exchange.upload, &mut self.work.req).map_err(Step::BadRequest)?;
                 self.work.up.note_read::<N>(filled, self.exchange.upload.unseen());
                 moved += self.write_up();
+                if filled {
+                    self.widen_up();
+                }
             }
         }
         if self.upstream.coming && self.exchange.upload.is_done() {

@@ -13,7 +13,7 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::buf::Buf;
+use crate::buf::{Buf, Purpose};
 use crate::exchange::Download;
 use crate::keys::{GenSlab, Key};
 use crate::net::{Net, Ready};
@@ -25,6 +25,10 @@ use super::relay::{Lanes, Step};
 /// How many pipes there may be: their bytes are the kernel's, and bounded by this. Who finds none
 /// goes through its buffer.
 const MOST: usize = 64;
+/// So many connections must be allowed for each pipe, which takes two descriptors like them.
+const CONNECTIONS_PER_PIPE: usize = 8;
+/// A buffer for many bytes that cannot go through a pipe.
+const WIDE_BYTES: usize = 128 << 10;
 /// For how many clients at a time the kernel may lay up more than for others: some megabytes each.
 const LAID_UP: usize = 16;
 /// How much must be to come for that: two more calls must be worth their while.
@@ -71,19 +75,20 @@ pub(super) struct Pipes<P> {
     all: GenSlab<P>,
     /// Empty ones that nobody holds, the one used last on top.
     idle: Vec<Key>,
+    most: usize,
     /// The network has no such thing.
     refused: bool,
     /// For how many clients the kernel lays up more.
     laid_up: usize,
 }
 
-impl<P> Default for Pipes<P> {
-    fn default() -> Pipes<P> {
-        Pipes { all: GenSlab::default(), idle: Vec::new(), refused: false, laid_up: 0 }
-    }
-}
-
 impl<P> Pipes<P> {
+    /// For so many connections: where descriptors allow few of those, there are few pipes.
+    pub(super) fn new(connections: usize) -> Pipes<P> {
+        let most = MOST.min(connections / CONNECTIONS_PER_PIPE);
+        Pipes { all: GenSlab::default(), idle: Vec::new(), most, refused: false, laid_up: 0 }
+    }
+
     fn take<N: Net<Pipe = P>>(&mut self, net: &mut N) -> Option<Key> {
         if self.refused {
             return None;
@@ -91,7 +96,7 @@ impl<P> Pipes<P> {
         if let Some(key) = self.idle.pop() {
             return Some(key);
         }
-        if self.all.len() >= MOST {
+        if self.all.len() >= self.most {
             return None;
         }
         // Out of descriptors, it may be: some will be free again.
@@ -244,6 +249,22 @@ impl<N: Net> Lanes<'_, N> {
             Some(Pulled::Nothing) => Ok(Some(0)),
             // B8.5: the end of half a request is no half-close.
             Some(Pulled::End | Pulled::Failed(_)) => Err(Step::ClientGone),
+        }
+    }
+
+    /// A request whose window is given up comes faster than it is read, in chunks too small for a
+    /// pipe: a larger piece of memory halves what a byte costs. Only where there is plenty.
+    pub(super) fn widen_up(&mut self) {
+        let req = &mut self.work.req;
+        let long = self.exchange.committed && !self.exchange.upload.is_done();
+        if !long || self.work.up.wide || !req.is_empty() || req.capacity() >= WIDE_BYTES {
+            return;
+        }
+        if !self.bufs.has_plenty(WIDE_BYTES) {
+            return;
+        }
+        if let Some(mem) = self.bufs.lend(WIDE_BYTES, Purpose::Window) {
+            self.bufs.give_back(req.attach(mem));
         }
     }
 
