@@ -53,10 +53,14 @@ impl<N: Net> Engine<N> {
             let Some(peer) = work.trip.peer else {
                 return self.wait(key, work, exchange, Reason::NoEndpoint);
             };
+            let pooled = self.take_pooled(net, key, &exchange, peer);
+            if pooled.is_none() && self.connects_left == 0 {
+                work.phase = Phase::Held(exchange);
+                return After::Later(Stage::Busy(work));
+            }
             work.attempts += 1;
             work.attempt_at = self.now;
             work.hedged = false;
-            let pooled = self.take_pooled(net, key, &exchange, peer);
             let link = match pooled {
                 Some(link) => Ok(link),
                 None => self.connect(net, key, peer),
@@ -79,6 +83,24 @@ impl<N: Net> Engine<N> {
                 }
             }
         }
+    }
+
+    /// A request that came in a turn with too many new connections goes on in this one. Its
+    /// endpoint is chosen anew: others have been given work since.
+    pub(super) fn held(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        mut exchange: Exchange,
+    ) -> After {
+        let crowded = work.trip.service.is_some_and(|service| self.is_crowded(service));
+        if crowded || !matches!(self.desk.again(&mut work.trip), Chosen::Peer(_)) {
+            work.trip.peer = None;
+        } else if let Err(reason) = self.readdress(&mut work, &mut exchange) {
+            return self.turn_away(key, work, exchange, reason);
+        }
+        self.engage(net, key, work, exchange)
     }
 
     /// A used connection for the request, if it may ride one (`B4.3`).
@@ -130,6 +152,7 @@ impl<N: Net> Engine<N> {
         let address = self.desk.peers.get(peer).map(|peer| peer.endpoint.address().clone());
         let address = address.ok_or(gone)?;
         self.stats.connects += 1;
+        self.connects_left = self.connects_left.saturating_sub(1);
         let mut result = net.connect(&address);
         if result.as_ref().is_err_and(is_ours) && self.close_oldest_idle() {
             result = net.connect(&address);

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::balance::Balance;
 use crate::buf::Purpose;
 use crate::config::Config;
-use crate::endpoint::Address;
+use crate::endpoint::{Address, Endpoint};
 use crate::hooks::NoHooks;
 use crate::keys::Source;
 use crate::net::{Net, Ready};
@@ -16,7 +16,7 @@ use crate::registry::MemoryRegistry;
 use crate::route::PathRouter;
 use crate::time::Ms;
 
-use super::{Engine, Setup};
+use super::{Command, Engine, Setup};
 
 /// Reads give `begin` once to each client, and then `unit` for ever, or nothing if that is empty.
 struct Made {
@@ -24,8 +24,11 @@ struct Made {
     begin: &'static [u8],
     unit: &'static [u8],
     takes: bool,
+    /// Nothing can be read now.
+    silent: bool,
     reads: usize,
     writes: usize,
+    connects: usize,
 }
 
 /// How many bytes one of them has given.
@@ -53,10 +56,15 @@ impl Net for Made {
     }
 
     fn connect(&mut self, _: &Address) -> io::Result<Given> {
-        Err(ErrorKind::ConnectionRefused.into())
+        self.connects += 1;
+        // It neither takes a byte nor gives one.
+        Ok(Given(usize::MAX))
     }
 
     fn read(&mut self, given: &mut Given, into: &mut [u8]) -> io::Result<usize> {
+        if given.0 == usize::MAX || self.silent {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         self.reads += 1;
         let begin = self.begin.iter().skip(given.0);
         let rest = given.0.saturating_sub(self.begin.len());
@@ -76,9 +84,13 @@ impl Net for Made {
         true
     }
 
-    fn write(&mut self, _: &mut Given, from: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, given: &mut Given, from: &[u8]) -> io::Result<usize> {
         self.writes += 1;
-        if self.takes { Ok(from.len()) } else { Err(ErrorKind::WouldBlock.into()) }
+        if self.takes && given.0 != usize::MAX {
+            Ok(from.len())
+        } else {
+            Err(ErrorKind::WouldBlock.into())
+        }
     }
 
     fn pipe(&mut self) -> io::Result<()> {
@@ -103,9 +115,10 @@ impl Net for Made {
 const REFUSED: &[u8] = b"GET /nobody/v1/ HTTP/1.1\r\nHost: t\r\n\r\n";
 
 fn made(clients: usize, begin: &'static [u8], unit: &'static [u8]) -> (Made, Engine<Made>) {
-    let net = Made { clients, begin, unit, takes: true, reads: 0, writes: 0 };
+    let net =
+        Made { clients, begin, unit, takes: true, silent: false, reads: 0, writes: 0, connects: 0 };
     let setup = Setup {
-        config: Config { memory_bytes: 1 << 20, ..Config::default() },
+        config: Config { memory_bytes: 1 << 20, slow_start: false, ..Config::default() },
         registry: Box::new(MemoryRegistry::default()),
         router: Box::new(PathRouter),
         balance: Box::new(|_| Balance::Random.build()),
@@ -140,6 +153,25 @@ fn b8_3_a_turn_is_bounded() {
             assert!(reads < 3_500 && writes <= 1_300, "{what}: {reads} reads, {writes} writes");
         }
     }
+}
+
+/// B8.3: a burst of requests that need new connections is spread over turns, and all are served.
+#[test]
+fn b8_3_a_turn_makes_few_connections() {
+    let (mut net, mut engine) = made(100, b"GET /s/v1/ HTTP/1.1\r\nHost: t\r\n\r\n", b"");
+    let endpoint = Endpoint::tcp(([127, 0, 0, 1], 1).into());
+    engine.command(Command::Add { service: "s/v1".into(), endpoint }, Ms(1));
+    net.silent = true;
+    run(&mut engine, &mut net, 1);
+    run(&mut engine, &mut net, 2);
+    net.silent = false;
+    for key in engine.clients.keys() {
+        engine.note(Source::Client(key), Ready::READ);
+    }
+    run(&mut engine, &mut net, 3);
+    assert_eq!((net.connects, engine.has_work()), (64, true));
+    run(&mut engine, &mut net, 4);
+    assert_eq!((net.connects, engine.in_flight()), (100, 100));
 }
 
 /// B8.3: a connection that is gone leaves no wake-up behind for as long as it might have stayed.

@@ -57,6 +57,8 @@ pub(crate) enum Phase {
     Head(Search),
     /// No endpoint can take it now.
     Waiting(Exchange),
+    /// Its connection is made in one of the next turns.
+    Held(Exchange),
     /// The request travels up and the answer down.
     Relay(Exchange),
     /// The endpoint has switched protocols: bytes both ways, and no HTTP any more.

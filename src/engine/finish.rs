@@ -292,6 +292,10 @@ impl<N: Net> Engine<N> {
             Applied::GoesOn => self.pump(net, key),
             // It waits for something else from now on, and has a deadline for that.
             Applied::Waits => self.settle(net, key),
+            Applied::Later => {
+                self.enqueue(key);
+                self.settle(net, key);
+            }
             Applied::Gone => {}
         }
     }
@@ -324,6 +328,7 @@ impl<N: Net> Engine<N> {
                 After::Abort
             }
             Phase::Waiting(exchange) => self.give_up_waiting(key, work, exchange),
+            Phase::Held(exchange) => self.held(net, key, work, exchange),
             Phase::Tunnel(tunnel) => self.tunnel_due(net, key, work, tunnel),
             Phase::Relay(mut exchange) => {
                 if self.hedge_deadline(&work).is_some_and(|at| at <= self.now) {

@@ -125,6 +125,8 @@ pub(crate) struct Engine<N: Net> {
     queue: VecDeque<Key>,
     /// How many bytes each of them may move in this turn.
     share_bytes: usize,
+    /// How many connections may still be made in this turn.
+    connects_left: u32,
     starved: Starved,
     /// Requests that no endpoint can take now.
     rooms: Rooms,
@@ -150,6 +152,7 @@ impl<N: Net> Engine<N> {
             timers: Timers::default(),
             queue: VecDeque::new(),
             share_bytes: 0,
+            connects_left: 0,
             starved: Starved::default(),
             rooms: Rooms::new(),
             checks: Checks::default(),
@@ -265,6 +268,7 @@ impl<N: Net> Engine<N> {
             self.end_drain(net);
         }
         self.share_bytes = self.share();
+        self.connects_left = pump::CONNECTS;
         self.expire(net);
         match self.life {
             Life::Serving => self.accept_all(net),

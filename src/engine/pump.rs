@@ -26,6 +26,9 @@ const TURN_BYTES: usize = 4 * 1024 * 1024;
 /// The most that one client gets of it, and the least.
 const MOST_BYTES: usize = 256 * 1024;
 const LEAST_BYTES: usize = 4 * 1024;
+/// How many connections to endpoints one turn makes, 5 ms of work or so: who rides one that stands
+/// does not wait behind a burst of those who need a new one.
+pub(super) const CONNECTS: u32 = 64;
 /// What an answer costs of it at least: pipelined requests with tiny answers are more work than
 /// their bytes.
 const ANSWER_BYTES: usize = 8 * 1024;
@@ -39,6 +42,8 @@ pub(super) enum After {
     Continue(Stage),
     /// Something must happen first.
     Wait(Stage),
+    /// It goes on in the next turn, behind all others.
+    Later(Stage),
     /// It is closed. What was written may still be read by the client.
     Close,
     /// It is closed so that the client cannot take what it got for the whole.
@@ -52,6 +57,8 @@ pub(super) enum Applied {
     GoesOn,
     /// Something must happen first.
     Waits,
+    /// The next turn has more to do.
+    Later,
     /// It is closed.
     Gone,
 }
@@ -78,6 +85,10 @@ impl<N: Net> Engine<N> {
             match self.apply(net, key, after) {
                 Applied::Gone => return,
                 Applied::Waits => break,
+                Applied::Later => {
+                    self.enqueue(key);
+                    break;
+                }
                 Applied::GoesOn if budget == 0 => {
                     self.enqueue(key);
                     break;
@@ -100,6 +111,7 @@ impl<N: Net> Engine<N> {
                 return Applied::Gone;
             }
             After::Wait(stage) => (stage, Applied::Waits),
+            After::Later(stage) => (stage, Applied::Later),
             After::Continue(stage) => (stage, Applied::GoesOn),
         };
         match self.clients.get_mut(key) {
@@ -159,6 +171,7 @@ impl<N: Net> Engine<N> {
                 work.phase = Phase::Waiting(exchange);
                 After::Wait(Stage::Busy(work))
             }
+            Phase::Held(exchange) => self.held(net, key, work, exchange),
             Phase::Relay(exchange) => self.relay_on(net, key, work, exchange, budget),
             Phase::Tunnel(tunnel) => self.tunnel(net, key, work, tunnel, budget),
             Phase::Flush(ending) => self.flush(net, key, work, ending, budget),
@@ -385,6 +398,7 @@ impl<N: Net> Engine<N> {
             Stage::Busy(work) => match &work.phase {
                 Phase::Head(_) => (work.begun_at + config.head_ms, Reason::HeadTimeout),
                 Phase::Waiting(_) => (work.wait_until.unwrap_or(self.now), Reason::NoEndpoint),
+                Phase::Held(_) => (self.now + config.connect_ms, Reason::NoEndpoint),
                 Phase::Tunnel(_) => self.tunnel_deadline(work),
                 Phase::Flush(_) => (work.down_at + config.write_stall_ms, Reason::ClientStalled),
                 Phase::Relay(exchange) => {
@@ -450,7 +464,7 @@ impl<N: Net> Engine<N> {
             Stage::Linger { .. } => {}
             Stage::Busy(work) => match &work.phase {
                 Phase::Head(_) => debug_assert!(!client.ready.has(Ready::READ), "unread head"),
-                Phase::Waiting(_) => {}
+                Phase::Waiting(_) | Phase::Held(_) => {}
                 Phase::Tunnel(tunnel) => self.check_tunnel(client, work, tunnel),
                 Phase::Flush(_) => debug_assert!(!client.ready.has(Ready::WRITE), "unsent answer"),
                 Phase::Relay(exchange) => {

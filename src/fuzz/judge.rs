@@ -208,9 +208,12 @@ fn judge_backend(
     let (asked, tail) = requests(&passed.wrote, &NO_BOUNDS, None);
     let shown = || text(&passed.wrote);
     let mut tunnel = false;
-    for request in &asked {
+    for (n, request) in asked.iter().enumerate() {
         if tunnel {
             return;
+        }
+        if n > 0 {
+            judge_reuse(case, backend.wire, passed, &asked[..n]);
         }
         let whose = address(&request.head)
             .and_then(|address| visits.iter().position(|visit| visit.client.address == address));
@@ -243,6 +246,29 @@ fn judge_backend(
     if let (Tail::Bad(why), false) = (tail, tunnel) {
         panic!("a backend got {why}: {}", shown());
     }
+}
+
+/// `B6.3`: a connection carries another request only after whole ones and whole answers to them,
+/// each of which lets it live, with nothing left over. `before` are the requests so far.
+fn judge_reuse(case: &Case<'_>, wire: usize, passed: &Passed, before: &[Request]) {
+    let end = before.last().map_or(0, |last| last.end);
+    let (mut wrote, mut read) = (0, 0);
+    for (_, deed) in case.deeds.iter().filter(|(of, _)| *of == wire) {
+        match deed {
+            Deed::Read(bytes) => read += bytes.len(),
+            Deed::Wrote(_) if wrote == end => break,
+            Deed::Wrote(bytes) => wrote += bytes.len(),
+            _ => {}
+        }
+    }
+    let heard = &passed.read[..read];
+    let to_head = |n: usize| before.get(n).is_some_and(|r| r.head.words[0] == b"HEAD");
+    let (answers, _) = responses(heard, &NO_BOUNDS, to_head);
+    let finals: Vec<&Response> = answers.iter().filter(|answer| !answer.is_interim()).collect();
+    let lives = |answer: &&Response| answer.whole && keeps(&answer.head);
+    let whole = finals.len() == before.len() && finals.iter().all(lives);
+    let all = answers.last().map_or(0, |last| last.end) == read && wrote == end;
+    assert!(whole && all, "used again after {}: {}", text(heard), text(&passed.wrote));
 }
 
 /// `B7.8`: behind a 101 every byte passes as it is, and an end only where there was one.

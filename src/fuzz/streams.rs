@@ -87,6 +87,8 @@ pub(super) struct Response {
     pub(super) data: Vec<u8>,
     /// It has come to its end. Nobody can tell where the end of the stream is its end.
     pub(super) whole: bool,
+    /// Where it ends, or would go on.
+    pub(super) end: usize,
 }
 
 impl Response {
@@ -119,8 +121,8 @@ pub(super) fn responses(
             Ok(body) => body,
             Err(why) => return (found, Tail::Bad(why)),
         };
-        found.push(Response { head, framing, data, whole: end.is_some() });
         at = end.map_or(bytes.len(), |len| at + len);
+        found.push(Response { head, framing, data, whole: end.is_some(), end: at });
         if status == 101 {
             return (found, Tail::Opaque(at));
         }
