@@ -21,7 +21,7 @@ use crate::endpoint::Address;
 use crate::engine::{Census, Command, Engine, Setup, Stats};
 use crate::keys::Source;
 use crate::net::{Net, Ready};
-use crate::sys::{Listener, Stream};
+use crate::sys::{Listener, Pipe, Stream};
 use crate::time::Ms;
 
 /// How many events one turn takes.
@@ -43,6 +43,8 @@ fn token(source: Source) -> Token {
 
 impl Net for KernelNet {
     type Stream = Stream;
+    type Pipe = Pipe;
+    const PIPE_PAYS: u64 = Pipe::PAYS_BYTES;
 
     fn accept(&mut self, listener: u32) -> io::Result<(Stream, Option<IpAddr>)> {
         match self.listeners.get(listener as usize) {
@@ -83,6 +85,22 @@ impl Net for KernelNet {
 
     fn write(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
         stream.write(from)
+    }
+
+    fn pipe(&mut self) -> io::Result<Pipe> {
+        Pipe::new()
+    }
+
+    fn splice_in(&mut self, from: &mut Stream, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        from.splice_in(pipe, most)
+    }
+
+    fn splice_out(&mut self, pipe: &mut Pipe, to: &mut Stream, most: usize) -> io::Result<usize> {
+        to.splice_out(pipe, most)
+    }
+
+    fn lay_up(&mut self, stream: &mut Stream, more: bool) {
+        stream.lay_up(more);
     }
 
     fn shutdown_write(&mut self, stream: &mut Stream) {

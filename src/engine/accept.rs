@@ -103,6 +103,7 @@ impl<N: Net> Engine<N> {
                     ErrorKind::ConnectionAborted | ErrorKind::Interrupted => return true,
                     _ => {
                         log::warn!("accept: {error}; pausing for {PAUSE_MS} ms");
+                        self.pipes.close_idle();
                         listener.paused = true;
                         let at = self.now + PAUSE_MS;
                         let source = Source::Listener(number as u32);

@@ -29,6 +29,7 @@ mod reader;
 mod real;
 mod responses;
 mod routing;
+mod splice;
 mod standard;
 mod standard_answers;
 mod story;
