@@ -427,8 +427,9 @@ fn judge_end(
     }
     let closes = last.is_some_and(|last| !last.whole || !keeps(&last.head));
     let whole = visit.requests.iter().filter(|request| request.whole).count();
-    // The head of an answer may be cut, too.
-    let cut = visit.passed.aborted;
+    // The head of an answer may be cut, too: then something stands behind the last whole one.
+    let all = visit.answers.last().map_or(0, |last| last.end);
+    let cut = visit.passed.aborted || all < visit.passed.wrote.len();
     assert!(
         finals.len() >= whole || closes || cut,
         "{} answers to {whole} requests: {}",
