@@ -67,7 +67,7 @@ use drain::Life;
 use peers::Peers;
 use room::Rooms;
 use services::Services;
-use splice::Pipes;
+use splice::{PIPES, Pipes};
 use starved::Starved;
 use timers::Timers;
 
@@ -286,6 +286,7 @@ impl<N: Net> Engine<N> {
         self.serve_rooms(net);
         self.feed_starved();
         self.close_disowned();
+        self.mind_pipes();
         self.sweep_timers();
         self.end_drain(net);
         debug_assert!(self.stats.balances());
@@ -315,6 +316,7 @@ impl<N: Net> Engine<N> {
                     }
                 }
                 Source::Service(CHECKS) => self.checks_due(at),
+                Source::Service(PIPES) => self.pipes_due(at),
                 Source::Service(service) => self.room_due(service, at),
                 Source::Listener(number) => self.resume_listener(number, at),
                 // The engine's own.

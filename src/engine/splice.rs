@@ -15,20 +15,30 @@ use std::io::{self, ErrorKind};
 
 use crate::buf::{Buf, Purpose};
 use crate::exchange::Download;
-use crate::keys::{GenSlab, Key};
+use crate::keys::{GenSlab, Key, Source};
 use crate::net::{Net, Ready};
+use crate::time::Ms;
 
+use super::Engine;
 use super::bytes::{Pulled, push};
 use super::client::Work;
 use super::relay::{Lanes, Step};
+use super::timers::Due;
 
 /// How many pipes there may be: their bytes are the kernel's, and bounded by this. Who finds none
 /// goes through its buffer.
 const MOST: usize = 64;
+/// How long a pipe is kept that nobody uses: it takes two descriptors.
+const IDLE_MS: u64 = 1_000;
+/// The name of all pipes among the timers of services.
+pub(super) const PIPES: u32 = u32::MAX - 1;
 /// So many connections must be allowed for each pipe, which takes two descriptors like them.
 const CONNECTIONS_PER_PIPE: usize = 8;
 /// A buffer for many bytes that cannot go through a pipe.
 const WIDE_BYTES: usize = 128 << 10;
+/// What must be left of a chunk for that: a large buffer full of tiny ones is so much work that
+/// everybody else waits for it.
+const WIDE_CHUNK_BYTES: u64 = 4 << 10;
 /// For how many clients at a time the kernel may lay up more than for others: some megabytes each.
 const LAID_UP: usize = 16;
 /// How much must be to come for that: two more calls must be worth their while.
@@ -80,13 +90,24 @@ pub(super) struct Pipes<P> {
     refused: bool,
     /// For how many clients the kernel lays up more.
     laid_up: usize,
+    /// One was used in this turn.
+    used: bool,
+    due: Due,
 }
 
 impl<P> Pipes<P> {
     /// For so many connections: where descriptors allow few of those, there are few pipes.
     pub(super) fn new(connections: usize) -> Pipes<P> {
         let most = MOST.min(connections / CONNECTIONS_PER_PIPE);
-        Pipes { all: GenSlab::default(), idle: Vec::new(), most, refused: false, laid_up: 0 }
+        Pipes {
+            all: GenSlab::default(),
+            idle: Vec::new(),
+            most,
+            refused: false,
+            laid_up: 0,
+            used: false,
+            due: Due::default(),
+        }
     }
 
     fn take<N: Net<Pipe = P>>(&mut self, net: &mut N) -> Option<Key> {
@@ -105,8 +126,9 @@ impl<P> Pipes<P> {
 
     /// An empty pipe goes back to the others.
     pub(super) fn put_back(&mut self, conduit: &mut Conduit) {
-        if conduit.inside == 0 {
-            self.idle.extend(conduit.pipe.take());
+        if let Some(key) = conduit.pipe.take_if(|_| conduit.inside == 0) {
+            self.idle.push(key);
+            self.used = true;
         }
     }
 
@@ -224,6 +246,24 @@ pub(super) fn pour<N: Net>(
     (sum, None)
 }
 
+impl<N: Net> Engine<N> {
+    /// After a turn that has used pipes: their end is put off.
+    pub(super) fn mind_pipes(&mut self) {
+        if std::mem::take(&mut self.pipes.used) {
+            let at = self.now + IDLE_MS;
+            self.timers.set(&mut self.pipes.due, Source::Service(PIPES), at);
+        }
+    }
+
+    /// Nobody may have used a pipe for a while.
+    pub(super) fn pipes_due(&mut self, at: Ms) {
+        let source = Source::Service(PIPES);
+        if self.timers.comes_up(&mut self.pipes.due, source, at, self.now) {
+            self.pipes.close_idle();
+        }
+    }
+}
+
 impl<N: Net> Lanes<'_, N> {
     /// Reads of the request by a pipe; gives what that costs, or `None` where it is not the way.
     ///
@@ -257,7 +297,8 @@ impl<N: Net> Lanes<'_, N> {
     pub(super) fn widen_up(&mut self) {
         let req = &mut self.work.req;
         let long = self.exchange.committed && !self.exchange.upload.is_done();
-        if !long || self.work.up.wide || !req.is_empty() || req.capacity() >= WIDE_BYTES {
+        let large = self.exchange.upload.unseen() >= WIDE_CHUNK_BYTES;
+        if !long || !large || self.work.up.wide || !req.is_empty() || req.capacity() >= WIDE_BYTES {
             return;
         }
         if !self.bufs.has_plenty(WIDE_BYTES) {
