@@ -127,6 +127,8 @@ impl<N: Net> Engine<N> {
         let mut near = Side { sock: &mut client.sock, ready: &mut client.ready, spoiled: false };
         let mut far = Side { sock: &mut upstream.sock, ready: &mut upstream.ready, spoiled: false };
         let before = tunnel;
+        // A stall begins when there is something to take, however long nothing was said before.
+        let (none_up, none_down) = (!work.has_bytes_up(), !work.has_bytes_down());
         let mut store = Store {
             bufs: &mut self.bufs,
             pipes: &mut self.pipes,
@@ -140,13 +142,13 @@ impl<N: Net> Engine<N> {
         let mut bed =
             Bed { buf: &mut work.resp, conduit: &mut work.down, purpose: Purpose::Answer };
         let (down, sent_down) = tunnel.down.flow(net, &mut far, &mut near, &mut bed, &mut store);
-        if sent_up.bytes > 0 {
+        work.request_bytes += sent_up.bytes as u64;
+        work.response_bytes += sent_down.bytes as u64;
+        if sent_up.bytes > 0 || (none_up && work.has_bytes_up()) {
             work.up_at = self.now;
-            work.request_bytes += sent_up.bytes as u64;
         }
-        if sent_down.bytes > 0 {
+        if sent_down.bytes > 0 || (none_down && work.has_bytes_down()) {
             work.down_at = self.now;
-            work.response_bytes += sent_down.bytes as u64;
         }
         if matches!(up, Some(Halt::Reset)) {
             return self.end_tunnel(net, key, work, tunnel, Outcome::ClientGone);

@@ -315,3 +315,80 @@ impl Stage {
         self.now = self.now + ms;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::Balance;
+    use crate::config::Config;
+    use crate::hooks::NoHooks;
+    use crate::registry::{MemoryRegistry, Registry as _};
+    use crate::route::PathRouter;
+
+    impl Stage {
+        fn settle(&mut self) {
+            while self.turn(true) {}
+        }
+
+        fn says(&mut self, peer: &mut Peer, text: &[u8]) {
+            let mut rest = text;
+            while !rest.is_empty() {
+                let n = self.write(peer, rest).expect("it stands");
+                rest = &rest[n..];
+                self.settle();
+            }
+        }
+
+        fn heard(&mut self, peer: &mut Peer) -> usize {
+            let (mut space, mut all) = ([0; 4096], 0);
+            while let Got::Bytes(n) = self.read(peer, &mut space) {
+                all += n;
+                self.settle();
+            }
+            all
+        }
+    }
+
+    fn stage(seed: u64) -> Stage {
+        let endpoint = Endpoint::tcp(([127, 0, 0, 1], 1).into());
+        let mut registry = MemoryRegistry::default();
+        registry.add("*", endpoint.clone());
+        let setup = Setup {
+            config: Config::default(),
+            registry: Box::new(registry),
+            router: Box::new(PathRouter),
+            balance: Box::new(|_| Balance::Random.build()),
+            hooks: Box::new(NoHooks),
+            seed,
+        };
+        Stage::new(setup, &[endpoint], seed)
+    }
+
+    /// B7.8, B8.4: a stall begins when there are bytes to take, not with the last byte before a
+    /// long silence.
+    #[test]
+    fn b8_4_a_silent_tunnel_is_not_stalled_at_once() {
+        for seed in 0..20 {
+            let mut stage = stage(seed);
+            let mut client = stage.dial([10, 0, 0, 1].into());
+            let asked = "Connection: upgrade\r\nUpgrade: x\r\n\r\n";
+            let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{asked}");
+            stage.says(&mut client, request.as_bytes());
+            let mut backend = stage.accept(0).expect("a connection");
+            stage.heard(&mut backend);
+            stage.says(&mut backend, format!("HTTP/1.1 101 Yes\r\n{asked}").as_bytes());
+            stage.heard(&mut client);
+            // Exactly as much as lies between the proxy and a client that does not read.
+            let room = {
+                let wires = stage.tap.net.wires();
+                let lane = &wires.wires[client.wire()].lanes[0];
+                lane.send_room + lane.receive_room
+            };
+            stage.says(&mut backend, &vec![b'x'; room]);
+            stage.pass(40_000);
+            stage.settle();
+            stage.says(&mut backend, b"y");
+            assert_eq!(stage.heard(&mut client), room + 1, "seed {seed}");
+        }
+    }
+}
