@@ -86,6 +86,47 @@ impl Name {
     }
 }
 
+/// Every name that [`Name::of`] knows.
+const KNOWN: [&[u8]; 19] = [
+    b"te",
+    b"via",
+    b"host",
+    b"close",
+    b"range",
+    b"expect",
+    b"trailer",
+    b"upgrade",
+    b"connection",
+    b"keep-alive",
+    b"max-forwards",
+    b"content-length",
+    b"http2-settings",
+    b"idempotency-key",
+    b"x-forwarded-for",
+    b"proxy-connection",
+    b"x-forwarded-host",
+    b"transfer-encoding",
+    b"x-forwarded-proto",
+];
+
+/// For each length modulo 32, the first letters of known names, one bit each.
+static FIRST_LETTERS: [u32; 32] = {
+    let mut table = [0; 32];
+    let mut at = 0;
+    while at < KNOWN.len() {
+        table[KNOWN[at].len() % 32] |= 1 << (KNOWN[at][0] % 32);
+        at += 1;
+    }
+    table
+};
+
+/// Whether [`Name::of`] is worth asking. Most names are sorted out here, in a few steps.
+#[inline]
+pub(super) fn may_be_known(name: &[u8]) -> bool {
+    let letters = FIRST_LETTERS[name.len() % 32];
+    name.first().is_some_and(|first| letters >> (first % 32) & 1 != 0)
+}
+
 /// The elements of a comma-separated list, white space around them removed, empty ones left out
 /// (RFC 9110 section 5.6.1).
 pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -93,8 +134,10 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Whether `byte` may be part of a token (RFC 9110 section 5.6.2).
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.')
+        || matches!(byte, b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
 /// Whether `bytes` are a token.
@@ -184,6 +227,11 @@ mod tests {
             ("", Name::Other),
         ] {
             assert_eq!(Name::of(text.as_bytes()), name, "{text}");
+            assert!(name == Name::Other || may_be_known(text.as_bytes()), "{text}");
+        }
+        for text in KNOWN {
+            assert_ne!(Name::of(text), Name::Other, "{text:?}");
+            assert!(may_be_known(text) && may_be_known(&text.to_ascii_uppercase()), "{text:?}");
         }
     }
 
