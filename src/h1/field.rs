@@ -120,8 +120,8 @@ static FIRST_LETTERS: [u32; 32] = {
     table
 };
 
-/// Whether [`Name::of`] is worth asking about the first `len` bytes of `line`. Most names are sorted
-/// out here, in a few steps.
+/// Whether [`Name::of`] is worth asking about the first `len` bytes of `line`. Most names are
+/// sorted out here, in a few steps.
 #[inline]
 pub(super) fn may_be_known(line: &[u8], len: usize) -> bool {
     let letters = FIRST_LETTERS[len % 32];

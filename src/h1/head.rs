@@ -80,14 +80,18 @@ impl<'a> Fields<'a> {
     pub(super) fn known(&self) -> impl Iterator<Item = (u16, Name, &'a [u8])> + use<'a> {
         let fields = *self;
         let mut marks = self.known;
-        let marked = core::iter::from_fn(move || {
-            let index = marks.trailing_zeros();
-            marks &= marks.wrapping_sub(1);
-            (index < u64::BITS).then_some(index as u16)
-        });
-        marked.chain(64..self.lines.len() as u16).filter_map(move |index| {
-            let (name, value) = fields.split(fields.lines.get(usize::from(index))?);
-            Some((index, Name::of(name), value)).filter(|(_, name, _)| *name != Name::Other)
+        let mut behind = 64..self.lines.len();
+        core::iter::from_fn(move || {
+            loop {
+                let index =
+                    if marks != 0 { marks.trailing_zeros() as usize } else { behind.next()? };
+                marks &= marks.wrapping_sub(1);
+                let (text, value) = fields.split(fields.lines.get(index)?);
+                let name = Name::of(text);
+                if name != Name::Other {
+                    return Some((index as u16, name, value));
+                }
+            }
         })
     }
 
@@ -275,16 +279,30 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
 }
 
 /// Whether `name` is a host's name: a `%` stands before two hexadecimal digits.
-fn is_name(mut name: &[u8]) -> bool {
-    while let Some((&byte, rest)) = name.split_first() {
-        name = match (byte, rest) {
-            (b'%', [a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
-            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte) => rest,
+fn is_name(name: &[u8]) -> bool {
+    let mut rest = name;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = match (byte, after) {
+            _ if NAME_BYTES[usize::from(*byte)] => after,
+            (b'%', [a, b, after @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => after,
             _ => return false,
         };
     }
     true
 }
+
+/// The bytes that names of hosts are made of (RFC 3986 section 3.2.2).
+static NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'')
+            || matches!(byte as u8, b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -5,8 +5,8 @@
 //!   token SP target SP version | token ":" OWS value OWS | the end
 //! ```
 //!
-//! Nothing but CRLF ends a line, and whatever is wrong is refused at the first byte that is. Where a
-//! run of ordinary bytes is expected, eight or sixteen are looked at in one step; the byte that
+//! Nothing but CRLF ends a line, and whatever is wrong is refused at the first byte that is. Where
+//! a run of ordinary bytes is expected, eight or sixteen are looked at in one step; the byte that
 //! ends a run is judged alone. This file does not know what fields mean, nor how long a head may
 //! be.
 
@@ -106,10 +106,7 @@ pub(super) enum Begun<T> {
 
 /// Reads a request line: method, target and version with one space between them.
 pub(super) fn request_line(bytes: &[u8]) -> Result<Begun<RequestLine>, Bad> {
-    let method = match bytes {
-        [b'G', b'E', b'T', b' ', ..] => 3,
-        _ => token_len_of_any(bytes),
-    };
+    let method = if bytes.first_chunk() == Some(b"GET ") { 3 } else { token_len_of_any(bytes) };
     match bytes.get(method) {
         None => return Ok(Begun::Partial(0)),
         Some(b' ') if method > 0 => {}
@@ -130,8 +127,8 @@ pub(super) fn request_line(bytes: &[u8]) -> Result<Begun<RequestLine>, Bad> {
     }
     let word = bytes.get(end + 1..).unwrap_or_default();
     let (version, rest) = match word.split_first_chunk::<8>() {
-        Some((b"HTTP/1.1", rest)) => (Version::Http11, rest),
-        Some((b"HTTP/1.0", rest)) => (Version::Http10, rest),
+        Some((version, rest)) if version == b"HTTP/1.1" => (Version::Http11, rest),
+        Some((version, rest)) if version == b"HTTP/1.0" => (Version::Http10, rest),
         _ => return no_version(word, b"\r\n").map(|()| Begun::Partial(end - target)),
     };
     match rest {
@@ -165,8 +162,8 @@ pub(super) struct StatusLine {
 /// Reads a status line: version, status, and mostly a reason.
 pub(super) fn status_line(bytes: &[u8]) -> Result<Option<StatusLine>, Bad> {
     let (version, rest) = match bytes.split_first_chunk::<8>() {
-        Some((b"HTTP/1.1", rest)) => (Version::Http11, rest),
-        Some((b"HTTP/1.0", rest)) => (Version::Http10, rest),
+        Some((version, rest)) if version == b"HTTP/1.1" => (Version::Http11, rest),
+        Some((version, rest)) if version == b"HTTP/1.0" => (Version::Http10, rest),
         _ => return no_version(bytes, b" \r\n").map(|()| None),
     };
     let mut status = 0;
@@ -380,7 +377,10 @@ fn token_len(bytes: &[u8]) -> usize {
     if len == 8 {
         len += unmarked(unusual(high));
     }
-    if bytes.get(len) == Some(&b':') { len } else { token_len_of_any(bytes) }
+    match bytes.get(len) {
+        Some(b':' | b'\r') => len,
+        _ => token_len_of_any(bytes),
+    }
 }
 
 /// The same, for long ones with bytes of every kind.
