@@ -220,11 +220,13 @@ pub(super) fn field_lines(
     let (mut count, mut known) = (0, 0);
     loop {
         let name = token_len(rest);
-        let Some((b':', after)) = rest.get(name..).and_then(<[u8]>::split_first) else {
-            slots.count = count;
-            slots.known = known;
-            let ended = end_of_lines(rest, name, count)?;
-            return Ok(ended.then_some(bytes.len() - rest.len() + 2));
+        let after = match rest.get(name..) {
+            Some([b':', after @ ..]) if name > 0 => after,
+            _ => {
+                (slots.count, slots.known) = (count, known);
+                let ended = end_of_lines(rest, name, count)?;
+                return Ok(ended.then_some(bytes.len() - rest.len() + 2));
+            }
         };
         let text = match after {
             [b' ', text @ ..] if text.first().is_some_and(|first| *first > b' ') => text,
