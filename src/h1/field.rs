@@ -53,7 +53,7 @@ impl Name {
             (17, b'x') => (Name::XForwardedProto, b"x-forwarded-proto"),
             _ => return Name::Other,
         };
-        if name.eq_ignore_ascii_case(text) { known } else { Name::Other }
+        if is_in_lower_case(name, text) { known } else { Name::Other }
     }
 
     /// Fields of one connection only (RFC 9110 section 7.6.1); they never go on as they came.
@@ -84,6 +84,26 @@ impl Name {
                 | Name::MaxForwards
         )
     }
+}
+
+/// Whether `word` is `lower` but for its case, eight bytes at a time. `lower` is made of lower case
+/// letters, digits and hyphens, `word` of bytes that may stand in a head: then there are no two
+/// bytes that only setting one bit makes the same, but for a letter's two cases.
+pub(super) fn is_in_lower_case(word: &[u8], lower: &[u8]) -> bool {
+    if word.len() != lower.len() {
+        return false;
+    }
+    let (mut word, mut lower) = (word, lower);
+    while let (Some((eight, rest)), Some((like, rest_like))) =
+        (word.split_first_chunk(), lower.split_first_chunk())
+    {
+        let folded = u64::from_ne_bytes(*eight) | u64::from_ne_bytes([0x20; 8]);
+        if folded != u64::from_ne_bytes(*like) {
+            return false;
+        }
+        (word, lower) = (rest, rest_like);
+    }
+    word.iter().zip(lower).all(|(byte, like)| byte | 0x20 == *like)
 }
 
 /// Every name that [`Name::of`] knows.
@@ -235,6 +255,22 @@ mod tests {
             for text in [text.to_vec(), text.to_ascii_uppercase()] {
                 assert!(may_be_known(&text, text.len()), "{text:?}");
             }
+        }
+    }
+
+    /// Of all bytes that a head may have, in every place.
+    #[test]
+    fn no_other_byte_passes_for_a_letter() {
+        for text in KNOWN {
+            for place in 0..text.len() {
+                for byte in (0..=255).filter(|byte| is_value_byte(*byte)) {
+                    let mut word = text.to_vec();
+                    word[place] = byte;
+                    let same = word.eq_ignore_ascii_case(text);
+                    assert_eq!(is_in_lower_case(&word, text), same, "{word:?}");
+                }
+            }
+            assert!(!is_in_lower_case(&text[1..], text) && !is_in_lower_case(text, &text[1..]));
         }
     }
 

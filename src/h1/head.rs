@@ -151,7 +151,8 @@ impl<'a> RequestHead<'a> {
 
     /// Whom the request is for: the authority of an absolute-form target, else the Host field.
     pub fn authority(&self) -> Option<&'a [u8]> {
-        self.authority.or_else(|| self.fields.get("host"))
+        let host = || self.fields.known().find(|(_, name, _)| *name == Name::Host);
+        self.authority.or_else(|| host().map(|(_, _, value)| value))
     }
 
     /// The value of the first field line called `name`, in any case.

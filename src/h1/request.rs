@@ -231,9 +231,9 @@ impl Scan {
     }
 
     fn note_connection(&mut self, word: &[u8]) {
-        if word.eq_ignore_ascii_case(b"close") {
+        if field::is_in_lower_case(word, b"close") {
             self.close = true;
-        } else if word.eq_ignore_ascii_case(b"keep-alive") {
+        } else if field::is_in_lower_case(word, b"keep-alive") {
             self.keep = true;
         } else {
             match Name::of(word) {
