@@ -13,7 +13,7 @@ pub(crate) use super::lines::{MAX_FIELDS, Slots};
 
 /// Fresh room for the field lines of one head.
 pub(crate) fn slots() -> Slots {
-    Slots::new()
+    Slots::default()
 }
 
 /// Where the search for the end of a head stands.

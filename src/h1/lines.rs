@@ -18,11 +18,9 @@ use super::{Bad, Version};
 /// The most field lines a head may have, whatever the configuration says.
 pub(crate) const MAX_FIELDS: usize = 256;
 
-/// Field lines that are noted on the stack; heads with more of them are rare and allocate.
-const FEW: usize = 32;
-
 /// Where a field line stands in its head: the name up to the colon, the value without the white
-/// space around it. Places, not slices: then room for them is made by zeroing it.
+/// space around it. Places, not slices: then the room for them can be used for one head after the
+/// other.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Line {
     pub(super) name: u32,
@@ -31,26 +29,18 @@ pub(super) struct Line {
     pub(super) end: u32,
 }
 
-/// Room for the field lines of one head.
+/// Room for the field lines of one head. Reused, so that it does not allocate.
+#[derive(Debug, Default)]
 pub(crate) struct Slots {
-    few: [Line; FEW],
+    /// As many as the longest head has had so far.
+    lines: Vec<Line>,
     count: usize,
-    /// All lines, once there are more than a few.
-    more: Vec<Line>,
     known: u64,
 }
 
 impl Slots {
-    pub(super) fn new() -> Slots {
-        Slots { few: [Line::default(); FEW], count: 0, more: Vec::new(), known: 0 }
-    }
-
     pub(super) fn lines(&self) -> &[Line] {
-        if self.more.is_empty() {
-            self.few.get(..self.count).unwrap_or_default()
-        } else {
-            &self.more
-        }
+        self.lines.get(..self.count).unwrap_or_default()
     }
 
     /// Which of the first 64 lines have a name that may mean something to a proxy.
@@ -58,28 +48,18 @@ impl Slots {
         self.known
     }
 
-    fn clear(&mut self) {
-        self.count = 0;
-        self.more.clear();
-        self.known = 0;
-    }
-
     /// Notes line `index`, which is the next one.
     #[inline]
-    fn push(&mut self, index: usize, line: Line) {
-        match self.few.get_mut(index) {
+    fn note(&mut self, index: usize, line: Line) {
+        match self.lines.get_mut(index) {
             Some(slot) => *slot = line,
-            None => self.spill(line),
+            None => self.grow(line),
         }
-        self.count = index + 1;
     }
 
     #[cold]
-    fn spill(&mut self, line: Line) {
-        if self.more.is_empty() {
-            self.more.extend_from_slice(&self.few);
-        }
-        self.more.push(line);
+    fn grow(&mut self, line: Line) {
+        self.lines.push(line);
     }
 }
 
@@ -126,10 +106,8 @@ pub(super) fn request_line(bytes: &[u8]) -> Result<Begun<RequestLine>, Bad> {
         Some(_) => return Err(Bad::StartLine),
     }
     let word = bytes.get(end + 1..).unwrap_or_default();
-    let (version, rest) = match word.split_first_chunk::<8>() {
-        Some((version, rest)) if version == b"HTTP/1.1" => (Version::Http11, rest),
-        Some((version, rest)) if version == b"HTTP/1.0" => (Version::Http10, rest),
-        _ => return no_version(word, b"\r\n").map(|()| Begun::Partial(end - target)),
+    let Some((version, rest)) = split_version(word) else {
+        return no_version(word, b"\r\n").map(|()| Begun::Partial(end - target));
     };
     match rest {
         [b'\r', b'\n', ..] => {
@@ -161,10 +139,8 @@ pub(super) struct StatusLine {
 
 /// Reads a status line: version, status, and mostly a reason.
 pub(super) fn status_line(bytes: &[u8]) -> Result<Option<StatusLine>, Bad> {
-    let (version, rest) = match bytes.split_first_chunk::<8>() {
-        Some((version, rest)) if version == b"HTTP/1.1" => (Version::Http11, rest),
-        Some((version, rest)) if version == b"HTTP/1.0" => (Version::Http10, rest),
-        _ => return no_version(bytes, b" \r\n").map(|()| None),
+    let Some((version, rest)) = split_version(bytes) else {
+        return no_version(bytes, b" \r\n").map(|()| None);
     };
     let mut status = 0;
     match rest {
@@ -191,6 +167,17 @@ pub(super) fn status_line(bytes: &[u8]) -> Result<Option<StatusLine>, Bad> {
     Ok(crlf(bytes, end, Bad::StartLine)?.then_some(whole))
 }
 
+/// A version of ours, and what comes behind it.
+#[inline]
+fn split_version(bytes: &[u8]) -> Option<(Version, &[u8])> {
+    let (word, rest) = bytes.split_first_chunk::<8>()?;
+    if word == b"HTTP/1.1" {
+        Some((Version::Http11, rest))
+    } else {
+        (word == b"HTTP/1.0").then_some((Version::Http10, rest))
+    }
+}
+
 /// No version of ours stands at the beginning of `word`: it may become another one, or is one if it
 /// stops at one of `ends`, or none.
 #[cold]
@@ -214,7 +201,6 @@ pub(super) fn field_lines(
     most: usize,
     slots: &mut Slots,
 ) -> Result<Option<usize>, Bad> {
-    slots.clear();
     let place = |rest: &[u8]| (bytes.len() - rest.len()) as u32;
     let mut rest = bytes.get(at..).unwrap_or_default();
     let (mut count, mut known) = (0, 0);
@@ -253,7 +239,7 @@ pub(super) fn field_lines(
             value: place(text),
             end: place(text) + value.len() as u32,
         };
-        slots.push(count, line);
+        slots.note(count, line);
         count += 1;
         rest = next;
     }
@@ -433,7 +419,7 @@ mod tests {
         let most = 100;
         for count in [1, 31, 32, 33, 64, 65, 100, 101] {
             let text = ["A: b\r\n".repeat(count - 1), "Host:  c \t\r\n\r\n".into()].concat();
-            let mut slots = Slots::new();
+            let mut slots = Slots::default();
             let read = field_lines(text.as_bytes(), 0, most, &mut slots);
             if count > most {
                 assert_eq!(read, Err(Bad::HeadTooLarge));
