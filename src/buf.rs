@@ -301,6 +301,11 @@ impl BufPool {
         if scarce { SMALL_BYTES } else { self.large_bytes }
     }
 
+    /// Whether `bytes` more are hardly missed: three quarters of the ceiling stay for others.
+    pub(crate) fn has_plenty(&self, bytes: usize) -> bool {
+        self.lent_bytes + bytes <= self.ceiling_bytes / 4
+    }
+
     /// How many bytes are lent now.
     pub(crate) fn lent_bytes(&self) -> usize {
         self.lent_bytes

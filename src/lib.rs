@@ -19,16 +19,17 @@
 //!
 //! # What it deliberately does not do
 //!
-//! It starts no thread, unless it is asked for a [`Resolver`]; it takes no signal, sets up no
-//! logger, reads no environment and has no global. It speaks no TLS and no HTTP/2. It never invents
-//! a field, and never repairs a message that two readers could take in two ways.
+//! It starts no thread, unless it is asked for a [`Resolver`] or for [`Workers`]; it takes no
+//! signal, sets up no logger, reads no environment and has no global. It speaks no TLS and no
+//! HTTP/2. It never invents a field, and never repairs a message that two readers could take in two
+//! ways.
 //!
 //! # The tour
 //!
 //! The house has floors; a module knows only those below its own, and a test checks it.
 //!
 //! ```text
-//!   5 shell     proxy  reactor  sys  resolve   mio, sockets, the clock, the system's resolver
+//!   5 shell     proxy  workers  reactor  sys  resolve    mio, sockets, the clock, threads
 //!   4 engine    engine/*  net                  connections, buffers, deadlines; over a trait Net
 //!   3 exchange  exchange  config  summary  hooks    one request and its answer
 //!   2 policy    route  registry  balance  endpoint  spec  names  health    where it may go
@@ -60,6 +61,7 @@ compile_error!("pointsman is written for Linux: it relies on how epoll and TCP b
 mod balance;
 mod buf;
 mod config;
+mod crew;
 mod endpoint;
 mod engine;
 mod exchange;
@@ -80,6 +82,7 @@ mod spec;
 mod summary;
 mod sys;
 mod time;
+mod workers;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -108,3 +111,4 @@ pub use route::{NoRoute, PathRouter, Route, Router};
 pub use spec::{EndpointSpec, RouteSpec, SpecError};
 pub use summary::{Outcome, Reason, Summary};
 pub use time::Ms;
+pub use workers::Workers;

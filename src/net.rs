@@ -1,4 +1,5 @@
-//! What the engine asks of a network: ten verbs over streams it does not understand.
+//! What the engine asks of a network: ten verbs over streams it does not understand, and four for
+//! a detour around its buffers.
 //!
 //! The shell answers them with mio and the kernel, the simulator with wires in memory. Every verb
 //! behaves as its system call does on a non-blocking socket: it does what is possible now, or says
@@ -54,6 +55,12 @@ pub(crate) trait Net {
     /// One connection. Dropping it closes it, as `close(2)` does: unread input makes that an RST.
     type Stream;
 
+    /// A detour for bytes that nobody has to see. Dropping it closes it, with what is in it.
+    type Pipe;
+
+    /// From how many bytes on the detour is cheaper than a copy.
+    const PIPE_PAYS: u64;
+
     /// The next connection that waits at `listener`, and the client's address if it has one
     /// (a Unix socket has none).
     fn accept(&mut self, listener: u32) -> io::Result<(Self::Stream, Option<IpAddr>)>;
@@ -81,6 +88,30 @@ pub(crate) trait Net {
 
     /// How many of the bytes of `from` were taken.
     fn write(&mut self, stream: &mut Self::Stream, from: &[u8]) -> io::Result<usize>;
+
+    /// An empty pipe.
+    fn pipe(&mut self) -> io::Result<Self::Pipe>;
+
+    /// Moves up to `most` bytes that have arrived into a pipe; 0 is the peer's end. "Would block"
+    /// says that nothing has arrived, or that the pipe is full: nobody can tell.
+    fn splice_in(
+        &mut self,
+        from: &mut Self::Stream,
+        pipe: &mut Self::Pipe,
+        most: usize,
+    ) -> io::Result<usize>;
+
+    /// Moves up to `most` bytes out of a pipe; how many were taken.
+    fn splice_out(
+        &mut self,
+        pipe: &mut Self::Pipe,
+        to: &mut Self::Stream,
+        most: usize,
+    ) -> io::Result<usize>;
+
+    /// Long bodies go to `stream`: more of them may lie ready for it, so that there is less to and
+    /// fro; or no longer.
+    fn lay_up(&mut self, stream: &mut Self::Stream, more: bool);
 
     /// Sends our end (FIN); reading goes on.
     fn shutdown_write(&mut self, stream: &mut Self::Stream);

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::balance::{Balance, Balancer};
 use crate::config::{Config, SettingError};
+use crate::crew::Crew;
 use crate::endpoint::Endpoint;
 use crate::engine::{Census, Command, Setup, Stats};
 use crate::hooks::{Hooks, NoHooks};
@@ -82,6 +83,8 @@ pub enum Error {
     TakeOver(io::Error),
     /// The event queue itself failed.
     Poll(io::Error),
+    /// A thread could not be started.
+    Thread(io::Error),
 }
 
 impl fmt::Display for Error {
@@ -95,6 +98,7 @@ impl fmt::Display for Error {
             Error::Listen(at, error) => write!(f, "{at}: {error}"),
             Error::TakeOver(error) => write!(f, "a socket to take over: {error}"),
             Error::Poll(error) => write!(f, "event queue: {error}"),
+            Error::Thread(error) => write!(f, "a thread for a worker: {error}"),
         }
     }
 }
@@ -166,6 +170,15 @@ impl Builder {
     pub fn listen_on(mut self, socket: OwnedFd, claim: Claim) -> Builder {
         self.doors.push(Door::TakeOver(socket, claim));
         self
+    }
+
+    /// Listens on the sockets of this proxy, too: whoever of the two is awake first takes a client
+    /// in. They are that proxy's: it ends the addresses, and this one must not outlive it. For
+    /// [`Workers`](crate::Workers).
+    pub fn beside(mut self, other: &Proxy) -> Result<Builder, Error> {
+        let sockets = other.sockets().map_err(Error::TakeOver)?;
+        self.doors.extend(sockets.into_iter().map(|s| Door::TakeOver(s, Claim::Shared)));
+        Ok(self)
     }
 
     /// Who knows the endpoints; an empty [`MemoryRegistry`] by default.
@@ -285,8 +298,17 @@ impl Proxy {
 
     /// A handle for other threads.
     pub fn handle(&self) -> Handle {
-        let (commands, waker) = self.reactor.sender();
-        Handle { commands, waker }
+        Handle::of_all(std::slice::from_ref(self))
+    }
+
+    /// Others accept from the same sockets.
+    pub(crate) fn join(&mut self, crew: Crew) {
+        self.reactor.join(crew);
+    }
+
+    /// How long its exchanges may take when it is to end.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_millis(self.reactor.drain_ms())
     }
 
     /// Serves until [`Handle::stop`] is called, or [`Handle::drain`] and all has come to its end.
@@ -326,32 +348,47 @@ impl AsRawFd for Proxy {
     }
 }
 
-/// Speaks to a proxy from any thread. What it asks for is done in the proxy's next turn; if the
-/// proxy is gone, nothing happens.
+/// Speaks to a proxy, or to all of several [`Workers`](crate::Workers), from any thread. What it
+/// asks for is done in each proxy's next turn; if a proxy is gone, nothing happens there.
 #[derive(Clone, Debug)]
 pub struct Handle {
+    ends: Arc<[End]>,
+}
+
+/// The way to one proxy.
+#[derive(Debug)]
+struct End {
     commands: Sender<Command>,
     waker: Arc<mio::Waker>,
 }
 
 impl Handle {
+    /// A handle that speaks to all of these.
+    pub(crate) fn of_all(proxies: &[Proxy]) -> Handle {
+        let end = |proxy: &Proxy| {
+            let (commands, waker) = proxy.reactor.sender();
+            End { commands, waker }
+        };
+        Handle { ends: proxies.iter().map(end).collect() }
+    }
+
     /// Adds `endpoint` to `service` (`name/version`, or `*`).
     pub fn add(&self, service: &str, endpoint: Endpoint) {
-        self.send(Command::Add { service: service.to_owned(), endpoint });
+        self.send(|| Command::Add { service: service.to_owned(), endpoint: endpoint.clone() });
     }
 
     /// Takes `endpoint` out of `service`: no new request goes there, its idle connections are
     /// closed, and what it is doing ends well.
     pub fn delete(&self, service: &str, endpoint: &Endpoint) {
-        let endpoint = endpoint.clone();
-        self.send(Command::Delete { service: service.to_owned(), endpoint });
+        self.send(|| Command::Delete { service: service.to_owned(), endpoint: endpoint.clone() });
     }
 
     /// Another limit or time, for everything that begins from now on: a deadline that was set stays
-    /// as it was. What cannot change while it runs ([`Config::keep_fixed`]) keeps its value.
+    /// as it was. What cannot change while it runs ([`Config::keep_fixed`]) keeps its value. It is
+    /// the whole that is told here: several workers get a [share](Config::share) each.
     pub fn configure(&self, config: Config) -> Result<(), SettingError> {
-        config.check()?;
-        self.send(Command::Configure(Box::new(config)));
+        let share = config.share(self.ends.len())?;
+        self.send(|| Command::Configure(Box::new(share.clone())));
         Ok(())
     }
 
@@ -360,9 +397,13 @@ impl Handle {
         self.balancer(move |_| balance.build());
     }
 
-    /// Every service gets a balancer that is made here, by its name.
-    pub fn balancer(&self, make: impl Fn(&str) -> Box<dyn Balancer> + Send + 'static) {
-        self.send(Command::Balance(Box::new(make)));
+    /// Every service gets a balancer that is made here, by its name; of each worker its own.
+    pub fn balancer(&self, make: impl Fn(&str) -> Box<dyn Balancer> + Send + Sync + 'static) {
+        let make = Arc::new(make);
+        self.send(|| {
+            let make = Arc::clone(&make);
+            Command::Balance(Box::new(move |service| make(service)))
+        });
     }
 
     /// Ends the proxy well. Nobody new is let in; who waits to be accepted still is. Answers say
@@ -376,20 +417,23 @@ impl Handle {
     /// their place in [`Proxy::addresses`]: who waits there is left to it, and so are the files of
     /// Unix sockets.
     pub fn hand_over(&self, listeners: &[usize], deadline: Duration) {
-        let handed = listeners.iter().filter_map(|number| u32::try_from(*number).ok()).collect();
+        let handed = listeners.iter().filter_map(|number| u32::try_from(*number).ok());
+        let handed: Vec<u32> = handed.collect();
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        self.send(Command::Drain { deadline_ms, handed });
+        self.send(|| Command::Drain { deadline_ms, handed: handed.clone() });
     }
 
     /// Ends the proxy now: every connection is closed, what was in progress is cut.
     pub fn stop(&self) {
-        self.send(Command::Stop);
+        self.send(|| Command::Stop);
     }
 
-    fn send(&self, command: Command) {
-        if self.commands.send(command).is_ok() {
-            // It fails only when the proxy's poll is gone, and then nobody is left to wake.
-            let _ = self.waker.wake();
+    fn send(&self, command: impl Fn() -> Command) {
+        for end in self.ends.iter() {
+            if end.commands.send(command()).is_ok() {
+                // It fails only when the proxy's poll is gone, and then nobody is left to wake.
+                let _ = end.waker.wake();
+            }
         }
     }
 }

@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Registry, Token, Waker};
 
+use crate::crew::Crew;
 use crate::endpoint::Address;
 use crate::engine::{Census, Command, Engine, Setup, Stats};
 use crate::keys::Source;
 use crate::net::{Net, Ready};
-use crate::sys::{Listener, Stream};
+use crate::sys::{Listener, Pipe, Stream};
 use crate::time::Ms;
 
 /// How many events one turn takes.
@@ -42,6 +43,8 @@ fn token(source: Source) -> Token {
 
 impl Net for KernelNet {
     type Stream = Stream;
+    type Pipe = Pipe;
+    const PIPE_PAYS: u64 = Pipe::PAYS_BYTES;
 
     fn accept(&mut self, listener: u32) -> io::Result<(Stream, Option<IpAddr>)> {
         match self.listeners.get(listener as usize) {
@@ -84,6 +87,22 @@ impl Net for KernelNet {
         stream.write(from)
     }
 
+    fn pipe(&mut self) -> io::Result<Pipe> {
+        Pipe::new()
+    }
+
+    fn splice_in(&mut self, from: &mut Stream, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        from.splice_in(pipe, most)
+    }
+
+    fn splice_out(&mut self, pipe: &mut Pipe, to: &mut Stream, most: usize) -> io::Result<usize> {
+        to.splice_out(pipe, most)
+    }
+
+    fn lay_up(&mut self, stream: &mut Stream, more: bool) {
+        stream.lay_up(more);
+    }
+
     fn shutdown_write(&mut self, stream: &mut Stream) {
         stream.shutdown_write();
     }
@@ -102,6 +121,8 @@ pub(crate) struct Reactor {
     commands: Receiver<Command>,
     sender: Sender<Command>,
     waker: Arc<Waker>,
+    /// Its place among those who accept from the same sockets.
+    crew: Option<Crew>,
     start: Instant,
     now: Ms,
     /// Whether commands may be left in the channel.
@@ -127,6 +148,7 @@ impl Reactor {
             commands,
             sender,
             waker,
+            crew: None,
             start: clock(),
             now: Ms::ZERO,
             more_commands: false,
@@ -136,6 +158,16 @@ impl Reactor {
     /// The way in for other threads.
     pub(crate) fn sender(&self) -> (Sender<Command>, Arc<Waker>) {
         (self.sender.clone(), Arc::clone(&self.waker))
+    }
+
+    /// Others accept from the same listening sockets.
+    pub(crate) fn join(&mut self, crew: Crew) {
+        self.crew = Some(crew);
+    }
+
+    /// How long a drain may last, as it is configured.
+    pub(crate) fn drain_ms(&self) -> u64 {
+        self.engine.drain_ms()
     }
 
     /// Copies of the listening sockets that are still open.
@@ -174,7 +206,13 @@ impl Reactor {
         if woken {
             self.take_commands();
         }
+        if let Some(crew) = &self.crew {
+            self.engine.compare(crew.fewest());
+        }
         self.engine.run(&mut self.net, self.now);
+        if let Some(crew) = &mut self.crew {
+            crew.say(self.engine.client_count());
+        }
         Ok(!self.engine.is_stopped())
     }
 

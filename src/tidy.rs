@@ -6,7 +6,7 @@
 //!   2 policy    endpoint spec names route registry balance health
 //!   3 exchange  exchange config summary hooks
 //!   4 engine    net engine
-//!   5 shell     sys reactor proxy resolve
+//!   5 shell     sys crew reactor proxy workers resolve
 //! ```
 //!
 //! A module may name modules of its own floor and below. It reads the sources as text, so a rule
@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 6] = [
     &["endpoint", "spec", "names", "route", "registry", "balance", "health"],
     &["exchange", "config", "summary", "hooks"],
     &["net", "engine"],
-    &["sys", "reactor", "proxy", "resolve"],
+    &["sys", "reactor", "proxy", "crew", "workers", "resolve"],
 ];
 /// What only tests are made of: it may know everything.
 const TEST_HOUSE: [&str; 3] = ["fuzz", "sim", "tidy"];
@@ -141,7 +141,7 @@ fn reserved_words_stay_in_their_rooms() {
         ("socket2::", &["sys"], "only sys makes sockets"),
         ("Instant::now", &["reactor"], "time is an argument"),
         ("SystemTime", &[], "time is an argument"),
-        ("std::thread", &["demo", "life", "resolve"], "no thread unless asked for"),
+        ("std::thread", &["demo", "life", "resolve", "workers"], "no thread unless asked for"),
         ("signal_hook", &["life"], "signals are the program's"),
         ("rustix", &["sys", "upgrade"], "sockets are the business of one room, and of an upgrade"),
         ("rand::", &["rng"], "chance is an argument"),

@@ -173,6 +173,8 @@ const KEYS: &[Key] = &[
         "addresses and networks that may send X-Forwarded-*, by comma"),
     key!("host", "client", host, host,
         "the Host that is sent on: client or endpoint"),
+    key!("splice", "on", splice, on_off,
+        "long bodies pass through pipes, uncopied: on or off"),
     key!("via", "off", via, on_off,
         "add Via: on or off"),
 ];
@@ -236,7 +238,7 @@ mod tests {
     #[test]
     fn the_table_says_the_defaults() {
         let names: std::collections::HashSet<_> = Config::keys().map(|(name, ..)| name).collect();
-        assert_eq!((names.len(), KEYS.len()), (43, 43));
+        assert_eq!((names.len(), KEYS.len()), (44, 44));
         for (name, default, help) in Config::keys() {
             let mut config = Config::default();
             assert_eq!(config.set(name, default), Ok(()), "{name}");
@@ -300,6 +302,7 @@ mod tests {
                 Config { trusted: vec![network("10.0.0.0/8"), network("::1")], ..before() },
             ),
             ("host", "endpoint", Config { host: HostRule::Endpoint, ..before() }),
+            ("splice", "off", Config { splice: false, ..before() }),
             ("via", "on", Config { via: true, ..before() }),
         ] {
             let mut config = before();

@@ -8,6 +8,7 @@ use crate::h1::head::MAX_FIELDS;
 mod change;
 mod keys;
 mod network;
+mod share;
 mod text;
 
 pub use keys::SettingError;
@@ -118,6 +119,8 @@ pub struct Config {
     pub trusted: Vec<Network>,
     /// Whose name goes into `Host`.
     pub host: HostRule,
+    /// Whether long bodies pass through pipes of the kernel (`splice(2)`) instead of being copied.
+    pub splice: bool,
     /// Whether `Via` is added. Off, against RFC 9110, 7.6.3: common servers stop compressing when
     /// they see it.
     pub via: bool,
@@ -211,6 +214,7 @@ impl Default for Config {
             forwarded: Forwarded::Append,
             trusted: Vec::new(),
             host: HostRule::Client,
+            splice: true,
             via: false,
         }
     }

@@ -16,6 +16,11 @@ use super::timers::Due;
 
 /// How many clients one listener takes in per turn.
 const BATCH: usize = 64;
+/// How many clients more than another worker's make nobody give way.
+const LEAD: usize = 4;
+/// How long a worker that is ahead leaves a listener to the others. Each is told of every client,
+/// so they need no more than to wake up; if they do not, it takes a few clients in itself.
+const GIVE_WAY_MS: u64 = 1;
 /// How long a listener rests when the process is out of descriptors.
 const PAUSE_MS: u64 = 100;
 
@@ -25,10 +30,24 @@ pub(super) struct Listener {
     /// Somebody may be waiting.
     pub(super) ready: bool,
     paused: bool,
+    /// It has just been left to others.
+    gave_way: bool,
     due: Due,
 }
 
 impl<N: Net> Engine<N> {
+    /// Others accept from the same listeners, and of them who has the fewest clients has so many.
+    pub(crate) fn compare(&mut self, fewest: Option<usize>) {
+        self.fewest = fewest;
+    }
+
+    /// Whether the next client should be another worker's: an eighth more is no matter.
+    fn is_ahead(&self) -> bool {
+        let own = self.clients.len();
+        let ahead = self.fewest.is_some_and(|fewest| own > fewest + LEAD + own / 8);
+        ahead && !self.desk.draining
+    }
+
     fn has_room(&self) -> bool {
         self.clients.len() < self.desk.config.max_connections
     }
@@ -41,13 +60,32 @@ impl<N: Net> Engine<N> {
     /// Takes in who waits, and serves each at once: mostly its request is here already.
     pub(super) fn accept_all(&mut self, net: &mut N) {
         for number in 0..self.listeners.len() {
-            for _ in 0..BATCH {
+            let Some(listener) = self.listeners.get_mut(number) else { break };
+            if listener.paused {
+                continue;
+            }
+            let gave_way = std::mem::take(&mut listener.gave_way);
+            for _ in 0..if gave_way { LEAD } else { BATCH } {
                 let may = self.listeners.get(number).is_some_and(|l| l.ready && !l.paused);
-                if !may || !self.has_room() || !self.accept_one(net, number) {
+                if !may || !self.has_room() {
+                    break;
+                }
+                if self.is_ahead() && !gave_way {
+                    self.give_way(number);
+                    break;
+                }
+                if !self.accept_one(net, number) {
                     break;
                 }
             }
         }
+    }
+
+    fn give_way(&mut self, number: usize) {
+        let Some(listener) = self.listeners.get_mut(number) else { return };
+        (listener.gave_way, listener.paused) = (true, true);
+        let at = self.now + GIVE_WAY_MS;
+        self.timers.set(&mut listener.due, Source::Listener(number as u32), at);
     }
 
     fn accept_one(&mut self, net: &mut N, number: usize) -> bool {
@@ -65,6 +103,7 @@ impl<N: Net> Engine<N> {
                     ErrorKind::ConnectionAborted | ErrorKind::Interrupted => return true,
                     _ => {
                         log::warn!("accept: {error}; pausing for {PAUSE_MS} ms");
+                        self.pipes.close_idle();
                         listener.paused = true;
                         let at = self.now + PAUSE_MS;
                         let source = Source::Listener(number as u32);

@@ -183,11 +183,12 @@ impl<N: Net> Engine<N> {
         Ok(link)
     }
 
-    /// Makes room for a connection that is wanted by one that is not.
+    /// Makes room for a connection that is wanted, by one that is not and by pipes that lie idle.
     fn close_oldest_idle(&mut self) -> bool {
+        let pipes = self.pipes.close_idle();
         match self.desk.peers.take_oldest() {
-            Some(oldest) => self.upstreams.remove(oldest).is_some(),
-            None => false,
+            Some(oldest) => self.upstreams.remove(oldest).is_some() || pipes,
+            None => pipes,
         }
     }
 
@@ -312,6 +313,7 @@ impl<N: Net> Engine<N> {
     /// pool.
     pub(super) fn detach(&mut self, work: &mut Work) -> bool {
         self.drop_hedge(work);
+        self.pipes.discard(&mut work.up);
         work.link.take().is_some_and(|link| self.release(link))
     }
 
@@ -333,7 +335,7 @@ impl<N: Net> Engine<N> {
 
     /// The answer is complete: the connection is parked or closed, and the rest goes to the client.
     pub(super) fn complete(&mut self, mut work: Box<Work>, exchange: Exchange) -> After {
-        let whole_request = exchange.upload.is_done() && work.req.pending().is_empty();
+        let whole_request = exchange.upload.is_done() && !work.has_bytes_up();
         let nothing_left = work.resp.fresh().is_empty();
         self.answered_by(&work, exchange.idle_limit_ms);
         if exchange.upstream_keep && whole_request && nothing_left {

@@ -37,6 +37,8 @@ struct Given(usize);
 
 impl Net for Made {
     type Stream = Given;
+    type Pipe = ();
+    const PIPE_PAYS: u64 = u64::MAX;
 
     fn accept(&mut self, _: u32) -> io::Result<(Given, Option<IpAddr>)> {
         self.clients = self.clients.checked_sub(1).ok_or(ErrorKind::WouldBlock)?;
@@ -90,6 +92,20 @@ impl Net for Made {
             Err(ErrorKind::WouldBlock.into())
         }
     }
+
+    fn pipe(&mut self) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn splice_in(&mut self, _: &mut Given, (): &mut (), _: usize) -> io::Result<usize> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn splice_out(&mut self, (): &mut (), _: &mut Given, _: usize) -> io::Result<usize> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn lay_up(&mut self, _: &mut Given, _: bool) {}
 
     fn shutdown_write(&mut self, _: &mut Given) {}
 

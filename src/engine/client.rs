@@ -16,6 +16,7 @@ use crate::summary::Outcome;
 use crate::time::Ms;
 
 use super::desk::Trip;
+use super::splice::Conduit;
 use super::timers::Due;
 use super::tunnel::Tunnel;
 
@@ -83,6 +84,10 @@ pub(crate) struct Work {
     pub(crate) req: Buf,
     /// Towards the client.
     pub(crate) resp: Buf,
+    /// What went past `req`, and goes before it.
+    pub(crate) up: Conduit,
+    /// What went past `resp`, and goes before it.
+    pub(crate) down: Conduit,
     /// The upstream connection, while there is one.
     pub(crate) link: Option<Key>,
     /// A second one, while the first is still connecting: the first to stand wins.
@@ -124,6 +129,8 @@ impl Work {
             phase: Phase::Head(Search::default()),
             req: Buf::default(),
             resp: Buf::default(),
+            up: Conduit::default(),
+            down: Conduit::default(),
             link: None,
             hedge: None,
             hedged: false,
@@ -149,6 +156,7 @@ impl Work {
     /// Ready for the next request; what is in the buffers stays.
     pub(crate) fn clear(&mut self) {
         debug_assert!(self.link.is_none() && self.hedge.is_none());
+        debug_assert!(!self.up.holds_bytes() && !self.down.holds_bytes());
         self.phase = Phase::Head(Search::default());
         self.trip.clear();
         self.hedged = false;
@@ -162,6 +170,16 @@ impl Work {
         self.attempts = 0;
         self.request_bytes = 0;
         self.response_bytes = 0;
+    }
+
+    /// Whether bytes wait for the endpoint to take them.
+    pub(super) fn has_bytes_up(&self) -> bool {
+        self.up.holds_bytes() || !self.req.pending().is_empty()
+    }
+
+    /// Whether bytes wait for the client to take them.
+    pub(super) fn has_bytes_down(&self) -> bool {
+        self.down.holds_bytes() || !self.resp.pending().is_empty()
     }
 
     /// The request is refused before its head was understood. The method, at least, may be here:

@@ -71,6 +71,11 @@ impl<N: Net> Engine<N> {
         self.arm();
     }
 
+    /// How long exchanges may take when the proxy is to end, in milliseconds.
+    pub(crate) fn drain_ms(&self) -> u64 {
+        self.desk.config.drain_ms
+    }
+
     /// Whether the time is over.
     pub(super) fn out_of_time(&self) -> bool {
         matches!(&self.life, Life::Draining(drain) if drain.until <= self.now)

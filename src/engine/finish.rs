@@ -14,9 +14,9 @@ use crate::time::Ms;
 
 use super::Engine;
 use super::attempt::take_back;
-use super::bytes::push;
 use super::client::{Client, Ending, Phase, Stage, Work};
 use super::pump::{After, Applied};
+use super::splice::send;
 use super::timers::Timers;
 
 /// How many unused works are kept.
@@ -44,7 +44,7 @@ impl<N: Net> Engine<N> {
         reason: Reason,
         exchange: Option<Exchange>,
     ) -> After {
-        debug_assert!(work.link.is_none());
+        debug_assert!(work.link.is_none() && !work.down.holds_bytes());
         self.desk.hooks.own_answer(&mut answer);
         work.req.give_up();
         work.resp.truncate();
@@ -140,8 +140,9 @@ impl<N: Net> Engine<N> {
         reason: Reason,
     ) -> After {
         if let Some(client) = self.clients.get_mut(key) {
-            let pushed = push(net, &mut client.sock, &mut client.ready, &mut work.resp);
-            work.response_bytes += pushed.unwrap_or(0) as u64;
+            let Work { down, resp, .. } = &mut *work;
+            let sent = send(net, &mut client.sock, &mut client.ready, &mut self.pipes, down, resp);
+            work.response_bytes += sent.unwrap_or_default().bytes as u64;
         }
         self.cut_here(key, work, exchange, reason)
     }
@@ -182,6 +183,10 @@ impl<N: Net> Engine<N> {
     ) -> After {
         self.settle_account(key, &work, ending.outcome);
         if ending.keep {
+            if let Some(client) = self.clients.get_mut(key) {
+                self.pipes.lay_down(net, &mut client.sock, &work.down);
+            }
+            self.pipes.discard_both(&mut work);
             work.req.give_up();
             work.clear();
             self.bufs.give_back(work.resp.detach());
@@ -265,6 +270,7 @@ impl<N: Net> Engine<N> {
     /// Returns a work and its memory.
     pub(super) fn give_back(&mut self, mut work: Box<Work>) {
         debug_assert!(work.link.is_none());
+        self.pipes.discard_both(&mut work);
         self.bufs.give_back(work.req.detach());
         self.bufs.give_back(work.resp.detach());
         if self.spare.len() < KEPT_WORKS {

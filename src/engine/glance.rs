@@ -28,10 +28,10 @@ impl<N: Net> Engine<N> {
         named.collect()
     }
 
-    /// How many connections exchanges hold to each endpoint, and how many of their requests are
-    /// still coming.
-    pub(crate) fn glance_at_peers(&self) -> Vec<(Endpoint, u32, u32)> {
+    /// How many connections exchanges hold to each endpoint, how many of their requests are still
+    /// coming, and how many have ceased to so far because they were whole.
+    pub(crate) fn glance_at_peers(&self) -> Vec<(Endpoint, u32, u32, u64)> {
         let all = self.desk.peers.all();
-        all.map(|peer| (peer.endpoint.clone(), peer.in_flight, peer.coming)).collect()
+        all.map(|peer| (peer.endpoint.clone(), peer.in_flight, peer.coming, peer.came)).collect()
     }
 }

@@ -10,7 +10,7 @@
 //!
 //!   pump    Idle -> Head -> Relay -> Flush -> Idle ...        (pump.rs)
 //!             |       |       |        '-> Linger -> closed   (finish.rs)
-//!             |       |       |- bytes up and down            (relay.rs, bytes.rs)
+//!             |       |       |- bytes up and down            (relay.rs, bytes.rs, splice.rs)
 //!             |       |       '- a 101: bytes, and no HTTP     (tunnel.rs)
 //!             |       '- route, choose, plan                  (desk.rs)
 //!             '- accept                                       (accept.rs)
@@ -37,6 +37,7 @@ mod pump;
 mod relay;
 mod room;
 mod services;
+mod splice;
 mod starved;
 mod stats;
 mod timers;
@@ -66,6 +67,7 @@ use drain::Life;
 use peers::Peers;
 use room::Rooms;
 use services::Services;
+use splice::Pipes;
 use starved::Starved;
 use timers::Timers;
 
@@ -116,7 +118,10 @@ pub(crate) struct Engine<N: Net> {
     clients: GenSlab<Client<N::Stream>>,
     upstreams: GenSlab<Upstream<N::Stream>>,
     listeners: Vec<Listener>,
+    /// The fewest clients that another worker has who waits at them, if there is one.
+    fewest: Option<usize>,
     bufs: BufPool,
+    pipes: Pipes<N::Pipe>,
     timers: Timers,
     /// Clients that something has happened to.
     queue: VecDeque<Key>,
@@ -144,7 +149,9 @@ impl<N: Net> Engine<N> {
             clients: GenSlab::default(),
             upstreams: GenSlab::default(),
             listeners: (0..listeners).map(|_| Listener::default()).collect(),
+            fewest: None,
             bufs: BufPool::new(config.buffer_bytes, config.memory_bytes),
+            pipes: Pipes::new(config.max_connections),
             timers: Timers::default(),
             queue: VecDeque::new(),
             share_bytes: 0,
@@ -351,6 +358,17 @@ impl<N: Net> Engine<N> {
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.desk.peers.in_flight()
+    }
+
+    /// How many clients there are.
+    pub(crate) fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// How many pipes are held by exchanges, for the simulator.
+    #[cfg(test)]
+    pub(crate) fn held_pipes(&self) -> usize {
+        self.pipes.held()
     }
 
     /// What is alive.

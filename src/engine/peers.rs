@@ -20,6 +20,8 @@ pub(crate) struct Peer {
     /// Those of them whose request is still coming from the client: they are no work for the
     /// endpoint yet, and no proof of it (`B5.3`).
     pub(crate) coming: u32,
+    /// How many of those have become whole so far, for the simulator.
+    pub(crate) came: u64,
     pub(crate) health: Health,
     /// When it is asked next whether it is well.
     pub(crate) check_at: Ms,
@@ -87,6 +89,7 @@ impl Peers {
             endpoint: endpoint.clone(),
             in_flight: 0,
             coming: 0,
+            came: 0,
             health: Health::new(self.slow_start),
             check_at: Ms::ZERO,
             services: 1,
@@ -136,6 +139,7 @@ impl Peers {
         if let Some(peer) = self.slab.get_mut(key) {
             debug_assert!(peer.coming > 0);
             peer.coming -= 1;
+            peer.came += 1;
         }
     }
 

@@ -14,10 +14,11 @@ use crate::summary::{Outcome, Reason};
 use crate::time::Ms;
 
 use super::Engine;
-use super::bytes::{Pulled, pull, push};
+use super::bytes::{Pulled, pull};
 use super::client::{Ending, Phase, Stage, Work};
 use super::desk::Received;
 use super::relay::Step;
+use super::splice::send;
 
 /// How many bytes all clients that something has happened to may move in one turn: a few
 /// milliseconds, so that nobody waits longer than that for his turn. They share it evenly.
@@ -370,16 +371,17 @@ impl<N: Net> Engine<N> {
         budget: &mut usize,
     ) -> After {
         let Some(client) = self.clients.get_mut(key) else { return After::Close };
-        match push(net, &mut client.sock, &mut client.ready, &mut work.resp) {
-            Ok(0) => {}
-            Ok(n) => {
-                *budget = budget.saturating_sub(n.max(ANSWER_BYTES));
-                work.response_bytes += n as u64;
+        let Work { down, resp, .. } = &mut *work;
+        match send(net, &mut client.sock, &mut client.ready, &mut self.pipes, down, resp) {
+            Ok(sent) if sent.bytes == 0 => {}
+            Ok(sent) => {
+                *budget = budget.saturating_sub(sent.cost.max(ANSWER_BYTES));
+                work.response_bytes += sent.bytes as u64;
                 work.down_at = self.now;
             }
             Err(_) => return self.abandon(key, work, Outcome::ClientGone),
         }
-        if work.resp.pending().is_empty() {
+        if !work.has_bytes_down() {
             return self.finish(net, key, work, ending);
         }
         work.phase = Phase::Flush(ending);
@@ -414,7 +416,7 @@ impl<N: Net> Engine<N> {
     /// (`B7.7`).
     pub(super) fn continue_deadline(&self, work: &Work, exchange: &Exchange) -> Option<Ms> {
         let waits = exchange.expects && !exchange.upload.is_done() && !exchange.touched();
-        (waits && work.req.pending().is_empty()).then(|| work.up_at + CONTINUE_MS)
+        (waits && !work.has_bytes_up()).then(|| work.up_at + CONTINUE_MS)
     }
 
     /// Everything that may take too long while an exchange runs; the first counts (`B8.4`).
@@ -427,7 +429,7 @@ impl<N: Net> Engine<N> {
             let reason = Reason::Unreached(Failure::Timeout);
             return (work.attempt_at + config.connect_ms, reason);
         }
-        let sent = work.req.pending().is_empty();
+        let sent = !work.has_bytes_up();
         let up = if !sent {
             (work.up_at + config.write_stall_ms, Reason::EndpointStalled)
         } else if !exchange.upload.is_done() {
@@ -435,7 +437,7 @@ impl<N: Net> Engine<N> {
         } else {
             (Ms(u64::MAX), Reason::Stopped)
         };
-        let down = if !work.resp.pending().is_empty() {
+        let down = if work.has_bytes_down() {
             (work.down_at + config.write_stall_ms, Reason::ClientStalled)
         } else if exchange.answering() {
             (work.down_at + config.response_idle_ms, Reason::ResponseIdle)
@@ -470,11 +472,14 @@ impl<N: Net> Engine<N> {
                     debug_assert!(upstream.is_some(), "a relay without an upstream");
                     let Some(upstream) = upstream else { return };
                     let can_push = client.ready.has(Ready::WRITE);
-                    debug_assert!(work.resp.pending().is_empty() || !can_push, "unsent bytes");
+                    debug_assert!(!work.has_bytes_down() || !can_push, "unsent bytes");
+                    let can_pour = upstream.ready.has(Ready::WRITE) && upstream.broken.is_none();
+                    debug_assert!(!work.up.holds_bytes() || !can_pour, "unsent request");
+                    let detour = work.down.holds_bytes();
                     let full = work.resp.has_memory() && work.resp.room_compacted() == 0;
                     let blocked = !exchange.answering() && !work.resp.pending().is_empty();
                     debug_assert!(
-                        full || blocked || !upstream.ready.has(Ready::READ),
+                        full || blocked || detour || !upstream.ready.has(Ready::READ),
                         "unread answer"
                     );
                 }

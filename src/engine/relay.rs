@@ -26,6 +26,7 @@ use super::attempt::MAX_REPEATS;
 use super::bytes::{Pulled, failure_of, judge, pull, push};
 use super::client::{Client, UpState, Upstream, Work};
 use super::desk::Desk;
+use super::splice::{Pipes, cost, pour, send};
 
 /// What the relay reports.
 #[derive(Debug)]
@@ -51,16 +52,17 @@ pub(super) enum Step {
 }
 
 /// Both sides of one exchange, for as long as bytes move.
-struct Lanes<'a, N: Net> {
-    net: &'a mut N,
-    client: &'a mut Client<N::Stream>,
-    upstream: &'a mut Upstream<N::Stream>,
-    work: &'a mut Work,
-    exchange: &'a mut Exchange,
-    bufs: &'a mut BufPool,
-    desk: &'a mut Desk,
-    budget: &'a mut usize,
-    now: Ms,
+pub(super) struct Lanes<'a, N: Net> {
+    pub(super) net: &'a mut N,
+    pub(super) client: &'a mut Client<N::Stream>,
+    pub(super) upstream: &'a mut Upstream<N::Stream>,
+    pub(super) work: &'a mut Work,
+    pub(super) exchange: &'a mut Exchange,
+    pub(super) bufs: &'a mut BufPool,
+    pub(super) pipes: &'a mut Pipes<N::Pipe>,
+    pub(super) desk: &'a mut Desk,
+    pub(super) budget: &'a mut usize,
+    pub(super) now: Ms,
 }
 
 impl<N: Net> Engine<N> {
@@ -84,40 +86,57 @@ impl<N: Net> Engine<N> {
             work,
             exchange,
             bufs: &mut self.bufs,
+            pipes: &mut self.pipes,
             desk: &mut self.desk,
             budget,
             now: self.now,
         };
+        let step = lanes.run();
+        self.pipes.put_back(&mut work.up);
+        self.pipes.put_back(&mut work.down);
+        step
+    }
+}
+
+impl<N: Net> Lanes<'_, N> {
+    /// Each lane in its turn, until neither moves or the budget is spent. What they give is what a
+    /// move costs of it.
+    fn run(&mut self) -> Step {
         loop {
-            let moved = lanes.up().and_then(|up| lanes.down().map(|down| up + down));
-            match moved {
+            match self.up().and_then(|up| self.down().map(|down| up + down)) {
                 Err(step) => return step,
                 Ok(0) => return Step::Wait,
                 Ok(n) => {
-                    *lanes.budget = lanes.budget.saturating_sub(n);
-                    if *lanes.budget == 0 {
+                    *self.budget = self.budget.saturating_sub(n);
+                    if *self.budget == 0 {
                         return Step::Yield;
                     }
                 }
             }
         }
     }
-}
 
-impl<N: Net> Lanes<'_, N> {
     /// The request lane: judge, write, make room, read.
     fn up(&mut self) -> Result<usize, Step> {
         let mut moved = 0;
         judge(&mut self.exchange.upload, &mut self.work.req).map_err(Step::BadRequest)?;
         moved += self.write_up();
-        if !self.exchange.upload.is_done() && self.client.ready.has(Ready::READ) {
+        let blocked = self.exchange.upload.is_done() || self.work.up.holds_bytes();
+        if !blocked && self.client.ready.has(Ready::READ) {
             if self.work.req.room() == 0 {
                 self.make_room_up()?;
             }
-            if self.work.req.room() > 0 {
+            if let Some(cost) = self.splice_up()? {
+                moved += cost + self.write_up();
+            } else if self.work.req.room() > 0 {
                 moved += self.read_up()?;
+                let filled = self.work.req.room() == 0;
                 judge(&mut self.exchange.upload, &mut self.work.req).map_err(Step::BadRequest)?;
+                self.work.up.note_read::<N>(filled, self.exchange.upload.unseen());
                 moved += self.write_up();
+                if filled {
+                    self.widen_up();
+                }
             }
         }
         if self.upstream.coming && self.exchange.upload.is_done() {
@@ -128,8 +147,8 @@ impl<N: Net> Lanes<'_, N> {
     }
 
     fn write_up(&mut self) -> usize {
-        let (req, upstream) = (&mut self.work.req, &mut *self.upstream);
-        if req.pending().is_empty() || upstream.broken.is_some() {
+        let upstream = &mut *self.upstream;
+        if !self.work.has_bytes_up() || upstream.broken.is_some() {
             return 0;
         }
         // It closed before we said anything: what is not written need not be given up.
@@ -137,9 +156,15 @@ impl<N: Net> Lanes<'_, N> {
         if connecting && upstream.ready.has(Ready::END) {
             return 0;
         }
+        let Work { req, up, .. } = &mut *self.work;
         let before = req.written();
-        let result = push(self.net, &mut upstream.sock, &mut upstream.ready, req);
-        let sent = req.written() - before;
+        let (sock, ready) = (&mut upstream.sock, &mut upstream.ready);
+        let (poured, mut failed) = pour(self.net, sock, ready, self.pipes, up);
+        if failed.is_none() && !up.holds_bytes() {
+            failed = push(self.net, sock, ready, req).err();
+        }
+        let pushed = req.written() - before;
+        let sent = poured + pushed;
         if sent > 0 {
             if let UpState::Connecting { owner } = upstream.state {
                 upstream.state = UpState::Busy { owner };
@@ -150,7 +175,7 @@ impl<N: Net> Lanes<'_, N> {
             self.work.up_at = self.now;
             self.work.request_bytes += sent as u64;
         }
-        if let Err(error) = result {
+        if let Some(error) = failed {
             upstream.broken = Some(error.kind());
             // Whatever arrived before this can still be read, and there will be no event.
             upstream.ready = upstream.ready.with(Ready::READ);
@@ -158,7 +183,7 @@ impl<N: Net> Lanes<'_, N> {
         if self.exchange.committed {
             self.work.req.forget();
         }
-        sent
+        pushed + cost(poured)
     }
 
     /// The window is full: into a larger one if there is one, else its beginning is given up.
@@ -204,17 +229,18 @@ impl<N: Net> Lanes<'_, N> {
         if self.exchange.download_done() {
             return Err(Step::Complete);
         }
-        if self.upstream.ready.has(Ready::READ) && !self.interim_blocked() && self.room_down()? {
-            let pulled = {
-                let upstream = &mut *self.upstream;
-                pull(self.net, &mut upstream.sock, &mut upstream.ready, &mut self.work.resp)
-            };
-            match pulled {
+        let blocked = self.interim_blocked() || self.work.down.holds_bytes();
+        if !blocked && self.upstream.ready.has(Ready::READ) {
+            match self.read_down()? {
                 Pulled::Bytes(n) => {
                     moved += n;
                     self.work.down_at = self.now;
                     self.exchange.touch();
+                    let filled = self.work.resp.has_memory() && self.work.resp.room() == 0;
                     self.judge_down()?;
+                    if !self.work.down.holds_bytes() {
+                        self.work.down.note_read::<N>(filled, self.unseen_down());
+                    }
                     if self.exchange.download_done() {
                         return Err(Step::Complete);
                     }
@@ -235,6 +261,18 @@ impl<N: Net> Lanes<'_, N> {
         Ok(moved)
     }
 
+    /// Reads once, by the pipe if many bytes are coming; gives what it costs.
+    fn read_down(&mut self) -> Result<Pulled, Step> {
+        if let Some(pulled) = self.splice_down() {
+            return Ok(pulled);
+        }
+        if !self.room_down()? {
+            return Ok(Pulled::Nothing);
+        }
+        let upstream = &mut *self.upstream;
+        Ok(pull(self.net, &mut upstream.sock, &mut upstream.ready, &mut self.work.resp))
+    }
+
     /// An interim response waits for the client, and more may stand behind it unjudged: an end
     /// that was read now would be judged before those bytes.
     fn interim_blocked(&self) -> bool {
@@ -244,17 +282,17 @@ impl<N: Net> Lanes<'_, N> {
 
     fn write_down(&mut self) -> Result<usize, Step> {
         let client = &mut *self.client;
-        let resp = &mut self.work.resp;
-        let sent = push(self.net, &mut client.sock, &mut client.ready, resp)
+        let Work { down, resp, .. } = &mut *self.work;
+        let sent = send(self.net, &mut client.sock, &mut client.ready, self.pipes, down, resp)
             .map_err(|_| Step::ClientGone)?;
-        if sent > 0 {
+        if sent.bytes > 0 {
             resp.forget();
             self.work.down_at = self.now;
-            self.work.response_bytes += sent as u64;
+            self.work.response_bytes += sent.bytes as u64;
             // An interim response may have stood before more of the answer.
             self.judge_down()?;
         }
-        Ok(sent)
+        Ok(sent.cost)
     }
 
     /// Whether there is room to read more of the answer.

@@ -58,6 +58,30 @@ impl Stats {
         debug_assert!(self.balances());
     }
 
+    /// Counts what another proxy has counted, too.
+    pub fn add(&mut self, other: &Stats) {
+        for (mine, theirs) in [
+            (&mut self.accepted, other.accepted),
+            (&mut self.answered, other.answered),
+            (&mut self.client_gone, other.client_gone),
+            (&mut self.in_progress, other.in_progress),
+            (&mut self.connects, other.connects),
+            (&mut self.reused, other.reused),
+            (&mut self.reconnects, other.reconnects),
+            (&mut self.waited, other.waited),
+            (&mut self.hedges, other.hedges),
+            (&mut self.retries, other.retries),
+            (&mut self.tunnels, other.tunnels),
+        ] {
+            *mine += theirs;
+        }
+        for (mine, theirs) in [(&mut self.refused, &other.refused), (&mut self.cut, &other.cut)] {
+            for (word, count) in theirs {
+                *mine.entry(word).or_default() += count;
+            }
+        }
+    }
+
     /// How many exchanges were cut because the proxy was stopped or its drain took too long.
     pub fn stopped(&self) -> u64 {
         self.cut.get(Reason::Stopped.word()).copied().unwrap_or(0)
@@ -110,5 +134,31 @@ mod tests {
         assert_eq!((stats.accepted, stats.in_progress), (8, 4));
         stats.answered += 1;
         assert!(!stats.balances());
+    }
+
+    /// B9.5: two times everything is everything twice, and still balances.
+    #[test]
+    fn b9_5_counters_add_up() {
+        let count = |n: u64| Stats {
+            accepted: 6 * n,
+            answered: n,
+            client_gone: n,
+            refused: BTreeMap::from([("a", n), ("b", n)]),
+            cut: BTreeMap::from([("c", n)]),
+            in_progress: n,
+            connects: 7 * n,
+            reused: 8 * n,
+            reconnects: 9 * n,
+            waited: 10 * n,
+            hedges: 11 * n,
+            retries: 12 * n,
+            tunnels: 13 * n,
+        };
+        let mut sum = Stats::default();
+        sum.add(&count(1));
+        assert_eq!(sum, count(1));
+        sum.add(&count(2));
+        assert_eq!(sum, count(3));
+        assert!(sum.balances());
     }
 }

@@ -20,12 +20,13 @@ use crate::summary::{Outcome, Reason};
 use crate::time::Ms;
 
 use super::Engine;
-use super::bytes::{Pulled, pull, push};
+use super::bytes::{Pulled, pull};
 use super::client::{Client, Phase, Stage, Work};
 use super::pump::After;
+use super::splice::{Conduit, Pipes, Sent, bite, fill, send};
 
-/// How many bytes a lane moves at most before the other one is looked at.
-const MOST_BYTES: usize = 64 * 1024;
+/// How much of a client's share a lane takes at most before the other one is looked at.
+const TURN_BYTES: usize = 64 * 1024;
 
 /// One direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,11 +71,19 @@ enum Halt {
     Reset,
 }
 
-/// What a lane may use.
-struct Means<'a> {
-    bufs: &'a mut BufPool,
+/// Where the bytes of a lane lie.
+struct Bed<'a> {
+    buf: &'a mut Buf,
+    conduit: &'a mut Conduit,
     purpose: Purpose,
-    /// How many bytes before it stops.
+}
+
+/// Where lanes get what they need for bytes to lie in.
+struct Store<'a, P> {
+    bufs: &'a mut BufPool,
+    pipes: &'a mut Pipes<P>,
+    splices: bool,
+    /// How much of the client's share before a lane stops.
     most: usize,
 }
 
@@ -118,20 +127,26 @@ impl<N: Net> Engine<N> {
         let mut near = Side { sock: &mut client.sock, ready: &mut client.ready, spoiled: false };
         let mut far = Side { sock: &mut upstream.sock, ready: &mut upstream.ready, spoiled: false };
         let before = tunnel;
-        let most = MOST_BYTES.min(*budget / 2).max(1);
+        let mut store = Store {
+            bufs: &mut self.bufs,
+            pipes: &mut self.pipes,
+            splices: self.desk.config.splice,
+            most: TURN_BYTES.min(*budget / 2).max(1),
+        };
         near.spoiled = tunnel.down.was_reset();
-        let means = Means { bufs: &mut self.bufs, purpose: Purpose::Window, most };
-        let (up, up_bytes) = tunnel.up.flow(net, &mut near, &mut far, &mut work.req, means);
+        let mut bed = Bed { buf: &mut work.req, conduit: &mut work.up, purpose: Purpose::Window };
+        let (up, sent_up) = tunnel.up.flow(net, &mut near, &mut far, &mut bed, &mut store);
         far.spoiled = tunnel.up.was_reset();
-        let means = Means { bufs: &mut self.bufs, purpose: Purpose::Answer, most };
-        let (down, down_bytes) = tunnel.down.flow(net, &mut far, &mut near, &mut work.resp, means);
-        if up_bytes > 0 {
+        let mut bed =
+            Bed { buf: &mut work.resp, conduit: &mut work.down, purpose: Purpose::Answer };
+        let (down, sent_down) = tunnel.down.flow(net, &mut far, &mut near, &mut bed, &mut store);
+        if sent_up.bytes > 0 {
             work.up_at = self.now;
-            work.request_bytes += up_bytes as u64;
+            work.request_bytes += sent_up.bytes as u64;
         }
-        if down_bytes > 0 {
+        if sent_down.bytes > 0 {
             work.down_at = self.now;
-            work.response_bytes += down_bytes as u64;
+            work.response_bytes += sent_down.bytes as u64;
         }
         if matches!(up, Some(Halt::Reset)) {
             return self.end_tunnel(net, key, work, tunnel, Outcome::ClientGone);
@@ -145,14 +160,14 @@ impl<N: Net> Engine<N> {
             return self.end_tunnel(net, key, work, tunnel, outcome);
         }
         // A lane that broke leaves something to read for the other one.
-        let moved = up_bytes + down_bytes > 0 || tunnel != before;
+        let moved = sent_up.bytes + sent_down.bytes > 0 || tunnel != before;
         work.phase = Phase::Tunnel(tunnel);
         for halt in [up, down].into_iter().flatten() {
             if let Halt::Starved(purpose) = halt {
                 self.starve(key, purpose);
             }
         }
-        *budget = budget.saturating_sub(up_bytes + down_bytes);
+        *budget = budget.saturating_sub(sent_up.cost + sent_down.cost);
         if moved { After::Continue(Stage::Busy(work)) } else { After::Wait(Stage::Busy(work)) }
     }
 
@@ -192,12 +207,11 @@ impl<N: Net> Engine<N> {
     /// When a tunnel is due, and for what: bytes that one side does not take, or none at all.
     pub(super) fn tunnel_deadline(&self, work: &Work) -> (Ms, Reason) {
         let config = &self.desk.config;
-        let stalled = |pending: &[u8], at: Ms, reason| {
-            (!pending.is_empty()).then(|| (at + config.write_stall_ms, reason))
-        };
+        let stalled =
+            |waits: bool, at: Ms, reason| waits.then(|| (at + config.write_stall_ms, reason));
         let idle = (work.up_at.max(work.down_at) + config.tunnel_idle_ms, Reason::TunnelIdle);
-        let up = stalled(work.req.pending(), work.up_at, Reason::EndpointStalled);
-        let down = stalled(work.resp.pending(), work.down_at, Reason::ClientStalled);
+        let up = stalled(work.has_bytes_up(), work.up_at, Reason::EndpointStalled);
+        let down = stalled(work.has_bytes_down(), work.down_at, Reason::ClientStalled);
         [up, down].into_iter().flatten().fold(idle, |a, b| if b.0 < a.0 { b } else { a })
     }
 
@@ -222,39 +236,79 @@ impl<N: Net> Engine<N> {
         let upstream = work.link.and_then(|link| self.upstreams.get(link));
         debug_assert!(upstream.is_some(), "a tunnel without an upstream");
         let Some(upstream) = upstream else { return };
-        tunnel.up.check(client.ready, upstream.ready, &work.req);
-        tunnel.down.check(upstream.ready, client.ready, &work.resp);
+        tunnel.up.check(
+            client.ready,
+            upstream.ready,
+            work.up.holds_bytes() || !work.req.is_empty(),
+        );
+        tunnel.down.check(
+            upstream.ready,
+            client.ready,
+            work.down.holds_bytes() || !work.resp.is_empty(),
+        );
+    }
+}
+
+impl Bed<'_> {
+    /// Reads once, by the pipe if many bytes are coming. Fails without memory.
+    fn read<N: Net>(
+        &mut self,
+        net: &mut N,
+        from: &mut Side<'_, N::Stream>,
+        store: &mut Store<'_, N::Pipe>,
+    ) -> Result<Pulled, Purpose> {
+        if store.splices && self.conduit.is_wide() {
+            let (sock, ready) = (&mut *from.sock, &mut *from.ready);
+            let most = bite::<N>(u64::MAX, store.most);
+            let filled = fill(net, sock, ready, store.pipes, self.conduit, most);
+            if let Some(pulled) = filled {
+                return Ok(pulled);
+            }
+        }
+        if !self.buf.has_memory() {
+            let mem = store.bufs.lend(store.bufs.lane_bytes(), self.purpose);
+            self.buf.attach(mem.ok_or(self.purpose)?);
+        }
+        let pulled = pull(net, from.sock, from.ready, self.buf);
+        if let Pulled::Bytes(n) = pulled {
+            self.buf.release(n);
+            self.conduit.note_read::<N>(self.buf.room() == 0, u64::MAX);
+        }
+        Ok(pulled)
     }
 }
 
 impl Lane {
     /// Writes what is here, then reads and writes, until one side has no more or takes no more.
-    /// Gives how many bytes were written: `most`, and a piece of memory more at the utmost.
+    /// What it gives costs `most`, and one move more at the utmost.
     fn flow<N: Net>(
         &mut self,
         net: &mut N,
         from: &mut Side<'_, N::Stream>,
         to: &mut Side<'_, N::Stream>,
-        buf: &mut Buf,
-        means: Means<'_>,
-    ) -> (Option<Halt>, usize) {
-        let Means { bufs, purpose, most } = means;
-        let mut written = 0;
+        bed: &mut Bed<'_>,
+        store: &mut Store<'_, N::Pipe>,
+    ) -> (Option<Halt>, Sent) {
+        let mut sum = Sent::default();
         let halt = loop {
             if self.is_over() {
                 break None;
             }
-            match push(net, to.sock, to.ready, buf) {
-                Ok(n) => written += n,
+            match send(net, to.sock, to.ready, store.pipes, bed.conduit, bed.buf) {
+                Ok(sent) => {
+                    sum.bytes += sent.bytes;
+                    sum.cost += sent.cost;
+                }
                 Err(error) => {
                     // EPIPE is what a reset says to whoever has had the end before (tcp_reset).
                     *self = Lane::Broken { reset: error.kind() != ErrorKind::BrokenPipe };
-                    buf.give_up();
+                    bed.buf.give_up();
+                    store.pipes.discard(bed.conduit);
                     break None;
                 }
             }
-            buf.forget();
-            if !buf.is_empty() {
+            bed.buf.forget();
+            if bed.conduit.holds_bytes() || !bed.buf.is_empty() {
                 break None;
             }
             if *self == Lane::Ending {
@@ -262,33 +316,29 @@ impl Lane {
                 *self = Lane::Done;
                 break None;
             }
-            if written >= most || !from.ready.has(Ready::READ) {
+            if sum.cost >= store.most || !from.ready.has(Ready::READ) {
                 break None;
             }
-            if !buf.has_memory() {
-                let Some(mem) = bufs.lend(bufs.lane_bytes(), purpose) else {
-                    break Some(Halt::Starved(purpose));
-                };
-                buf.attach(mem);
-            }
-            match pull(net, from.sock, from.ready, buf) {
-                Pulled::Bytes(n) => buf.release(n),
-                Pulled::Nothing => {}
-                Pulled::End if from.spoiled => break Some(Halt::Reset),
-                Pulled::End => *self = Lane::Ending,
-                Pulled::Failed(_) => break Some(Halt::Reset),
+            match bed.read(net, from, store) {
+                Err(purpose) => break Some(Halt::Starved(purpose)),
+                Ok(Pulled::Bytes(_) | Pulled::Nothing) => {}
+                Ok(Pulled::End) if from.spoiled => break Some(Halt::Reset),
+                Ok(Pulled::End) => *self = Lane::Ending,
+                Ok(Pulled::Failed(_)) => break Some(Halt::Reset),
             }
         };
-        if buf.is_empty() && buf.has_memory() {
-            bufs.give_back(buf.detach());
+        store.pipes.put_back(bed.conduit);
+        if bed.buf.is_empty() && bed.buf.has_memory() {
+            store.bufs.give_back(bed.buf.detach());
         }
-        (halt, written)
+        (halt, sum)
     }
 
-    fn check(self, from: Ready, to: Ready, buf: &Buf) {
-        debug_assert!(buf.pending().is_empty() || !to.has(Ready::WRITE), "unsent bytes");
-        let reads = self == Lane::Open && buf.is_empty();
+    /// `holds`: bytes are on their way.
+    fn check(self, from: Ready, to: Ready, holds: bool) {
+        debug_assert!(!holds || !to.has(Ready::WRITE), "unsent bytes");
+        let reads = self == Lane::Open && !holds;
         debug_assert!(!reads || !from.has(Ready::READ), "unread bytes");
-        debug_assert!(self != Lane::Ending || !buf.is_empty(), "an end that was not passed on");
+        debug_assert!(self != Lane::Ending || holds, "an end that was not passed on");
     }
 }

@@ -190,6 +190,7 @@ pub(super) fn judge(case: &Case<'_>) {
     let marks = marks(case, &visits, &sent);
     for (number, visit) in visits.iter().enumerate() {
         judge_answers(visit);
+        judge_switch(case, visit);
         judge_end(case, number, visit, &sent, &passed);
         for byte in visit.passed.wrote.iter().filter(|&&byte| byte >= MARKS) {
             let fine = marks.get(byte).is_some_and(|who| who.contains(&number));
@@ -282,8 +283,28 @@ fn judge_tunnel(visit: &Visit<'_>, backend: &Passed, up: &[u8]) {
     assert!(said.starts_with(up), "up a tunnel: {} of {}", text(up), text(said));
     let heard = backend.read.windows(down.len().max(1)).any(|bytes| bytes == down);
     assert!(heard || down.is_empty(), "down a tunnel: {} of {}", text(down), text(&backend.read));
-    assert!(!backend.sent_end || visit.passed.read_end, "an end made up for a backend");
-    assert!(!visit.passed.sent_end || backend.read_end, "an end made up for a client");
+    let (up_ended, down_ended) = (backend.sent_end, visit.passed.sent_end);
+    assert!(!up_ended || visit.passed.read_end, "an end made up for a backend");
+    assert!(!up_ended || said == up, "an end before the end: {} of {}", text(up), text(said));
+    assert!(!down_ended || backend.read_end, "an end made up for a client");
+    assert!(!down_ended || backend.read.ends_with(down), "an end before the end: {}", text(down));
+}
+
+/// `B7.8`: nobody switches in the middle of a request: it was read when the 101 went out.
+fn judge_switch(case: &Case<'_>, visit: &Visit<'_>) {
+    let Tail::Opaque(back) = visit.answers_tail else { return };
+    let (mut wrote, mut read) = (0, 0);
+    for (_, deed) in case.deeds.iter().filter(|(wire, _)| *wire == visit.client.wire) {
+        match deed {
+            Deed::Read(bytes) => read += bytes.len(),
+            Deed::Wrote(bytes) => wrote += bytes.len(),
+            _ => {}
+        }
+        if wrote >= back {
+            break;
+        }
+    }
+    assert!(read >= end_of(visit), "switched too early: {}", text(&visit.passed.read));
 }
 
 /// `B4.3`, `B4.4`: what is not idempotent is written to one backend at most.
@@ -406,8 +427,9 @@ fn judge_end(
     }
     let closes = last.is_some_and(|last| !last.whole || !keeps(&last.head));
     let whole = visit.requests.iter().filter(|request| request.whole).count();
-    // The head of an answer may be cut, too.
-    let cut = visit.passed.aborted;
+    // The head of an answer may be cut, too: then something stands behind the last whole one.
+    let all = visit.answers.last().map_or(0, |last| last.end);
+    let cut = visit.passed.aborted || all < visit.passed.wrote.len();
     assert!(
         finals.len() >= whole || closes || cut,
         "{} answers to {whole} requests: {}",

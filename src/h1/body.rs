@@ -54,6 +54,25 @@ impl Body {
         }
     }
 
+    /// How many bytes come next that belong to the message whatever they are.
+    pub(crate) fn unseen(&self) -> u64 {
+        match self {
+            Body::Length(left) => *left,
+            Body::Chunked(chunked) => chunked.unseen(),
+            Body::UntilClose => u64::MAX,
+        }
+    }
+
+    /// So many of them have passed by another way.
+    pub(crate) fn skip(&mut self, n: u64) {
+        debug_assert!(n <= self.unseen());
+        match self {
+            Body::Length(left) => *left = left.saturating_sub(n),
+            Body::Chunked(chunked) => chunked.skip(n),
+            Body::UntilClose => {}
+        }
+    }
+
     /// The peer has sent its end: whether that completes the message.
     pub(crate) fn ends_here(&self) -> bool {
         matches!(self, Body::UntilClose) || self.is_done()
@@ -72,6 +91,35 @@ mod tests {
         assert_eq!(body.advance(b"defgh"), Ok(Judged { keep: 2, skip: 0 }));
         assert!(body.is_done());
         assert_eq!(body.advance(b"fgh"), Ok(Judged::default()));
+    }
+
+    /// What passes unseen counts as if it had been judged, and not a byte more can.
+    #[test]
+    fn bytes_that_pass_unseen_are_counted() {
+        let mut body = Body::Length(5);
+        body.skip(3);
+        assert_eq!((body.unseen(), body.is_done()), (2, false));
+        body.skip(2);
+        assert_eq!((body.unseen(), body.is_done()), (0, true));
+        for wrapping in [Wrapping::Keep, Wrapping::Strip] {
+            let mut body = Body::chunked(wrapping);
+            assert_eq!(body.unseen(), 0, "a size is looked at");
+            assert!(body.advance(b"5\r\n").is_ok() && body.unseen() == 5);
+            body.skip(4);
+            assert_eq!(body.unseen(), 1);
+            body.skip(1);
+            assert_eq!(body.unseen(), 0, "a line end is looked at");
+            assert_eq!(body.clone().advance(b"x"), Err(Bad::Chunk));
+            let mut rest = &b"\r\n0\r\n\r\n"[..];
+            while !rest.is_empty() {
+                let judged = body.advance(rest).unwrap();
+                rest = &rest[judged.keep + judged.skip..];
+            }
+            assert!(body.is_done());
+        }
+        let mut body = Body::UntilClose;
+        body.skip(1 << 40);
+        assert_eq!((body.unseen(), body.is_done()), (u64::MAX, false));
     }
 
     #[test]

@@ -102,6 +102,23 @@ impl Chunked {
         self.state == State::Done
     }
 
+    /// How many bytes of data come next, which nobody has to look at.
+    pub(crate) fn unseen(&self) -> u64 {
+        match self.state {
+            State::Data { left } => left,
+            _ => 0,
+        }
+    }
+
+    /// So many of them have passed by another way.
+    pub(crate) fn skip(&mut self, n: u64) {
+        debug_assert!(n <= self.unseen());
+        if let State::Data { left } = self.state {
+            let left = left.saturating_sub(n);
+            self.state = if left == 0 { State::DataCr } else { State::Data { left } };
+        }
+    }
+
     /// Judges the beginning of `fresh`; call again with what is left until it judges nothing.
     pub(crate) fn advance(&mut self, fresh: &[u8]) -> Result<Judged, Bad> {
         match self.wrapping {

@@ -100,9 +100,9 @@ struct Shadow {
     ejections: u32,
     aside_until: Ms,
     aside: bool,
-    /// Requests in flight that are whole, and those that are still coming.
+    /// Requests in flight that are whole, and how many have become so on their way, ever.
     whole: u64,
-    coming: u64,
+    came: u64,
 }
 
 /// One place in a waiting room.
@@ -144,7 +144,7 @@ impl Watch {
             aside_until: Ms::ZERO,
             aside: false,
             whole: 0,
-            coming: 0,
+            came: 0,
         };
         Watch {
             told,
@@ -329,21 +329,22 @@ impl Watch {
     }
 
     /// Oracle 21: nobody works on more than he may, and who is new or back proves himself first.
-    fn look_at_peers(&mut self, peers: &[(Endpoint, u32, u32)], waits: bool, book: &mut Book) {
+    fn look_at_peers(&mut self, peers: &[(Endpoint, u32, u32, u64)], waits: bool, book: &mut Book) {
         let most = u64::from(book.plan.config.max_inflight);
         for (n, shadow) in self.shadows.iter_mut().enumerate() {
             let post = &book.plan.posts[n];
             let peer = peers.iter().find(|(endpoint, ..)| *endpoint == post.endpoint);
-            let (in_flight, coming) =
-                peer.map_or((0, 0), |(_, n, coming)| (u64::from(*n), u64::from(*coming)));
+            let (in_flight, coming, all_came) =
+                peer.map_or((0, 0, 0), |(_, n, c, came)| (u64::from(*n), u64::from(*c), *came));
             let whole = in_flight - coming;
             // Uploads that have come to their end are work from then on, invited or not.
-            let came = shadow.coming.saturating_sub(coming);
-            shadow.coming = coming;
-            let before = std::mem::replace(&mut shadow.whole, whole) + came;
+            // A difference of those that are coming would not show one that came as another began.
+            let came = all_came.saturating_sub(shadow.came);
+            shadow.came = all_came;
+            let before = std::mem::replace(&mut shadow.whole, whole);
             let aside = shadow.aside || book.now < shadow.aside_until;
             // A scout may go to one that has yet to prove itself.
-            let limit = shadow.window_was.max(before).saturating_add(u64::from(waits));
+            let limit = shadow.window_was.max(before).saturating_add(came + u64::from(waits));
             let exempt = post.commuter || aside;
             if most > 0 && in_flight >= most {
                 book.health[n].last_full = book.turn;

@@ -57,9 +57,10 @@ use {
 
 /// What every sweep must have seen: a simulator that no longer gets there proves nothing.
 #[cfg(test)]
-const MUST_HAPPEN: [&str; 33] = [
+const MUST_HAPPEN: [&str; 34] = [
     "whole answers",
     "early answers",
+    "moves through pipes",
     "interim answers",
     "connections kept",
     "unknown services",

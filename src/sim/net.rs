@@ -4,7 +4,7 @@
 //! events, the others try. A stream closes itself when it is dropped, so it has to reach the
 //! wires by itself: hence the lock, which is never contended and never held across a call.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +22,13 @@ pub(super) struct SimNet(Arc<Mutex<Wires>>);
 pub(super) struct Stream {
     end: End,
     net: SimNet,
+}
+
+/// What went in and has not come out, in a pipe that holds so much.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    pub(super) bytes: Vec<u8>,
+    room: usize,
 }
 
 impl SimNet {
@@ -66,6 +73,9 @@ impl Drop for Stream {
 
 impl Net for SimNet {
     type Stream = Stream;
+    type Pipe = Pipe;
+    /// Bodies are small here.
+    const PIPE_PAYS: u64 = 1500;
 
     fn accept(&mut self, listener: u32) -> io::Result<(Stream, Option<IpAddr>)> {
         let (end, from) = self.wires().accept(listener as usize)?;
@@ -102,6 +112,49 @@ impl Net for SimNet {
 
     fn write(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
         self.wires().write(stream.end, from)
+    }
+
+    fn pipe(&mut self) -> io::Result<Pipe> {
+        let mut wires = self.wires();
+        if wires.now < wires.no_descriptors_until {
+            return Err(io::Error::from_raw_os_error(24));
+        }
+        let room = wires.dice.pick(&[500, 4_000, 40_000]);
+        Ok(Pipe { bytes: Vec::new(), room })
+    }
+
+    fn splice_in(&mut self, from: &mut Stream, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        let mut wires = self.wires();
+        if !wires.splices {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        // It has places, not bytes: small pieces fill it early.
+        let mut n = most.min(pipe.room - pipe.bytes.len());
+        if n == 0 || (!pipe.bytes.is_empty() && wires.dice.chance(50)) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if wires.dice.chance(30) {
+            n = wires.dice.between(1, n);
+        }
+        let mut space = vec![0; n];
+        let n = wires.read(from.end, &mut space)?;
+        wires.spliced += u64::from(n > 0);
+        pipe.bytes.extend_from_slice(&space[..n]);
+        Ok(n)
+    }
+
+    fn splice_out(&mut self, pipe: &mut Pipe, to: &mut Stream, most: usize) -> io::Result<usize> {
+        let n = most.min(pipe.bytes.len());
+        if n == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let n = self.wires().write(to.end, &pipe.bytes[..n])?;
+        pipe.bytes.drain(..n);
+        Ok(n)
+    }
+
+    fn lay_up(&mut self, stream: &mut Stream, more: bool) {
+        self.wires().lay_up(stream.end, more);
     }
 
     fn shutdown_write(&mut self, stream: &mut Stream) {

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 
 use super::dice::Dice;
-use super::net::{SimNet, Stream};
+use super::net::{Pipe, SimNet, Stream};
 use super::wires::{Door, Wires};
 use crate::endpoint::{Address, Endpoint};
 use crate::engine::{Census, Command, Engine, Setup, Stats};
@@ -52,6 +52,8 @@ impl Tap {
 
 impl Net for Tap {
     type Stream = Stream;
+    type Pipe = Pipe;
+    const PIPE_PAYS: u64 = SimNet::PIPE_PAYS;
 
     fn accept(&mut self, listener: u32) -> io::Result<(Stream, Option<IpAddr>)> {
         self.net.accept(listener)
@@ -95,6 +97,38 @@ impl Net for Tap {
             self.deeds.push((wire, Deed::Wrote(from[..n].to_vec())));
         }
         self.failed(wire, result)
+    }
+
+    fn pipe(&mut self) -> io::Result<Pipe> {
+        self.net.pipe()
+    }
+
+    fn splice_in(&mut self, from: &mut Stream, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        let (wire, before) = (from.end().wire, pipe.bytes.len());
+        let result = self.net.splice_in(from, pipe, most);
+        // That there is no such thing befalls no connection.
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::InvalidInput) {
+            return result;
+        }
+        match result {
+            Ok(0) => self.deeds.push((wire, Deed::ReadEnd)),
+            Ok(_) => self.deeds.push((wire, Deed::Read(pipe.bytes[before..].to_vec()))),
+            Err(_) => {}
+        }
+        self.failed(wire, result)
+    }
+
+    fn splice_out(&mut self, pipe: &mut Pipe, to: &mut Stream, most: usize) -> io::Result<usize> {
+        let (wire, before) = (to.end().wire, pipe.bytes.clone());
+        let result = self.net.splice_out(pipe, to, most);
+        if let Ok(n) = result {
+            self.deeds.push((wire, Deed::Wrote(before[..n].to_vec())));
+        }
+        self.failed(wire, result)
+    }
+
+    fn lay_up(&mut self, stream: &mut Stream, more: bool) {
+        self.net.lay_up(stream, more);
     }
 
     fn shutdown_write(&mut self, stream: &mut Stream) {

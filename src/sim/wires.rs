@@ -119,6 +119,9 @@ pub(super) struct Wires {
     pub(super) loud: bool,
     /// An event tells all that is ready, as epoll does; otherwise only what is new, as kqueue.
     pub(super) tells_all: bool,
+    /// Whether there is such a thing as splice, and how often it moved something in.
+    pub(super) splices: bool,
+    pub(super) spliced: u64,
     /// Sizes of the kernel's queues.
     pub(super) rooms: [usize; 2],
     pub(super) wires: Vec<Wire>,
@@ -141,6 +144,8 @@ impl Wires {
             hash: 0xcbf2_9ce4_8422_2325,
             loud,
             tells_all: dice.chance(50),
+            splices: dice.chance(90),
+            spliced: 0,
             rooms: [small, small * dice.pick(&[1, 4, 10])],
             wires: Vec::new(),
             live: Vec::new(),
@@ -314,6 +319,13 @@ impl Wires {
         if ready != Ready::NONE {
             self.edge(at, ready);
         }
+    }
+
+    /// Room for more, or as little as before; what lies there already stays.
+    pub(super) fn lay_up(&mut self, at: End, more: bool) {
+        let room = &mut self.wires[at.wire].lanes[1 - at.side].send_room;
+        *room = if more { *room * 4 } else { (*room / 4).max(1) };
+        self.deed("proxy lays up", "peer lays up", at, usize::from(more));
     }
 
     pub(super) fn shutdown_write(&mut self, at: End) {

@@ -45,9 +45,18 @@ pub(super) fn play(seed: u64, loud: bool) -> Report {
     if world.book.failure.is_none() {
         let (census, stats) = (world.engine.census(), world.engine.stats());
         world.book.settle(&census, stats);
+        if world.engine.held_pipes() > 0 {
+            world.book.fail("8 something is left", format!("{} pipes", world.engine.held_pipes()));
+        }
     }
-    let hash = world.net.wires().hash;
+    let (hash, spliced) = {
+        let wires = world.net.wires();
+        (wires.hash, wires.spliced)
+    };
     let mut book = world.book;
+    if spliced > 0 {
+        *book.tally.entry("moves through pipes").or_default() += spliced;
+    }
     book.tally.append(&mut world.told.lock().unwrap_or_else(PoisonError::into_inner));
     Report { hash, turns: book.turn, tally: book.tally, failure: book.failure }
 }

@@ -231,6 +231,13 @@ impl Pointsman {
         std::fs::read_dir(self.proc("fd")).unwrap().count()
     }
 
+    /// What its descriptors are: `pipe:[1]`, `socket:[2]`, paths.
+    pub(crate) fn links(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.proc("fd")).unwrap().flatten();
+        let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        links.map(|link| link.to_string_lossy().into_owned()).collect()
+    }
+
     fn proc(&self, file: &str) -> String {
         format!("/proc/{}/{file}", self.process.pid())
     }

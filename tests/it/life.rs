@@ -12,20 +12,20 @@ use crate::harness::{Backend, Origin, TempDir, binary, eventually, listening, st
 use crate::wire::{Broken, End, Wire};
 
 /// The program, and whoever has taken its place.
-struct Daemon {
+pub(crate) struct Daemon {
     first: Child,
     /// Who serves now.
-    pid: u32,
-    addr: SocketAddr,
+    pub(crate) pid: u32,
+    pub(crate) addr: SocketAddr,
     log: Arc<Mutex<String>>,
 }
 
 impl Daemon {
-    fn start(args: &[&str]) -> Daemon {
+    pub(crate) fn start(args: &[&str]) -> Daemon {
         Daemon::launch(Command::new(binary()).args(["-l", "127.0.0.1:0"]).args(args))
     }
 
-    fn launch(command: &mut Command) -> Daemon {
+    pub(crate) fn launch(command: &mut Command) -> Daemon {
         command.env_remove("RUST_LOG").stdin(Stdio::null()).stderr(Stdio::piped());
         let mut first = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let errors = first.stderr.take().expect("piped");
@@ -42,28 +42,28 @@ impl Daemon {
         Daemon { pid: first.id(), first, addr, log }
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
     /// How often the log has said this.
-    fn said(&self, text: &str) -> usize {
+    pub(crate) fn said(&self, text: &str) -> usize {
         self.log().matches(text).count()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         signal(self.pid, name);
     }
 
     /// Sends a signal, and waits until the log says this once more.
-    fn signal_until(&self, name: &str, text: &str) {
+    pub(crate) fn signal_until(&self, name: &str, text: &str) {
         let before = self.said(text);
         self.signal(name);
         eventually(text, || self.said(text) > before);
     }
 
     /// How the first process ended.
-    fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         eventually("the process ends", || {
             status = self.first.try_wait().unwrap();
@@ -73,7 +73,7 @@ impl Daemon {
     }
 
     /// An upgrade, until the new process serves.
-    fn upgrade(&mut self) {
+    pub(crate) fn upgrade(&mut self) {
         self.signal_until("USR2", "serves");
         let log = self.log();
         let line = log.lines().rev().find(|l| l.ends_with("serves")).expect("said");
@@ -99,7 +99,7 @@ fn signal(pid: u32, name: &str) {
     let _ = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
 }
 
-fn alive(pid: u32) -> bool {
+pub(crate) fn alive(pid: u32) -> bool {
     // A process that has ended and was not waited for still has a directory.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
@@ -107,7 +107,7 @@ fn alive(pid: u32) -> bool {
 
 /// About a thousand requests a second: one half on connections that are kept, the other half on
 /// new ones.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<Vec<String>>>,
@@ -118,7 +118,7 @@ impl Load {
     const PAUSE: Duration = Duration::from_millis(7);
 
     /// `mortal` is whether the proxy is to end: then a refused connection is the end, too.
-    fn start(addr: SocketAddr, mortal: bool) -> Load {
+    pub(crate) fn start(addr: SocketAddr, mortal: bool) -> Load {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let threads = (0..Load::THREADS).map(|n| {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
@@ -130,7 +130,7 @@ impl Load {
     }
 
     /// Waits until so many more are answered.
-    fn more(&self, n: usize) {
+    pub(crate) fn more(&self, n: usize) {
         let goal = self.answered.load(Ordering::SeqCst) + n;
         eventually("requests are answered", || {
             self.answered.load(Ordering::SeqCst) >= goal
@@ -139,7 +139,7 @@ impl Load {
     }
 
     /// Everything that went wrong.
-    fn end(self) -> Vec<String> {
+    pub(crate) fn end(self) -> Vec<String> {
         self.stop.store(true, Ordering::SeqCst);
         self.threads.into_iter().flat_map(|thread| thread.join().expect("a client")).collect()
     }
@@ -190,14 +190,14 @@ fn run(
 const DOWNLOAD: usize = 40_000_000;
 
 /// A download that is in flight: its head is here, and nobody reads on.
-fn download(addr: SocketAddr) -> Wire {
+pub(crate) fn download(addr: SocketAddr) -> Wire {
     let mut wire = Wire::connect(addr);
     wire.send(format!("GET /bytes/{DOWNLOAD} HTTP/1.1\r\nHost: t\r\n\r\n"));
     assert_eq!(wire.head().expect("a head").status(), 200);
     wire
 }
 
-fn assert_whole(mut download: Wire) {
+pub(crate) fn assert_whole(mut download: Wire) {
     assert_eq!(download.take(DOWNLOAD).map(|bytes| bytes.len()), Ok(DOWNLOAD));
 }
 

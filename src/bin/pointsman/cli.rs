@@ -35,10 +35,11 @@ pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:9090";
 pub(crate) const DEFAULT_BALANCE: &str = "random";
 
 /// The options that are not keys of [`Config`]: name, how it is written, default, one line of help.
-const OPTIONS: [(&str, &str, &str, &str); 7] = [
+const OPTIONS: [(&str, &str, &str, &str); 8] = [
     ("listen", "-l, --listen ADDR", DEFAULT_LISTEN, "v4:port, [v6]:port or unix:/path; repeatable"),
     ("config", "-c, --config FILE", "", "a file in TOML that says more; arguments override it"),
     ("balance", "    --balance NAME", DEFAULT_BALANCE, BALANCERS),
+    ("workers", "    --workers N", "1", "threads that serve, each with its share of the limits"),
     ("demo", "    --demo", "", "start two sample backends and proxy /serviceone/v1/ to them"),
     ("check", "    --check", "", "check everything, print what would run, and exit"),
     ("help", "-h, --help", "", "print this and exit"),
@@ -164,6 +165,7 @@ impl Reading {
                 self.said.balancing = Some(Balancing::read(value, &at)?);
                 Ok(())
             }
+            "workers" => self.said.workers(value, at),
             key => self.said.set(key, value, at),
         }
     }
@@ -243,6 +245,7 @@ mod tests {
             ("--balance p2c A", 0, 1),
             ("--balance=random A", 0, 1),
             ("--connect 2s A", 0, 1),
+            ("--workers 2 A", 0, 1),
             ("A --connect=2s --max-connections 7 --buffer 8KiB --memory 1MiB", 0, 1),
             ("--via on --forwarded off --host endpoint --trusted 10.0.0.0/8 A", 0, 1),
             ("--demo", 0, 1),
@@ -312,6 +315,11 @@ mod tests {
         ("--balance best A", "--balance \"best\""),
         ("--balance= A", "--balance \"\""),
         ("--balance --demo", "--balance \"--demo\""),
+        ("--workers 0 A", "--workers \"0\""),
+        ("--workers 257 A", "--workers \"257\""),
+        ("--workers two A", "--workers \"two\": takes a number from 1 to 256"),
+        ("--workers -1 A", "--workers \"-1\""),
+        ("--workers 2 --workers 2 A", "--workers is given twice"),
         ("--connect soon A", "--connect \"soon\""),
         ("--connect -1s A", "--connect \"-1s\""),
         ("--connect= A", "--connect \"\""),

@@ -7,6 +7,9 @@ use std::fmt::Display;
 
 use pointsman::{Balance, Config, Listen, RouteSpec, SettingError};
 
+/// More than any machine has use for that runs one proxy.
+const MAX_WORKERS: usize = 256;
+
 /// Where something was written, so that a line about it can say so.
 #[derive(Clone, Debug)]
 pub(crate) enum At {
@@ -70,6 +73,7 @@ pub(crate) struct Draft {
     pub(crate) listen: Vec<Listen>,
     pub(crate) balancing: Option<Balancing>,
     pub(crate) services: Vec<Service>,
+    workers: Option<(usize, At)>,
     settings: Vec<Setting>,
 }
 
@@ -82,6 +86,15 @@ impl Draft {
             return Err(at.refuses(text, "is given twice"));
         }
         self.listen.push(listen);
+        Ok(())
+    }
+
+    /// Serves with so many threads.
+    pub(crate) fn workers(&mut self, text: &str, at: At) -> Result<(), String> {
+        let count = text.parse().ok().filter(|count| (1..=MAX_WORKERS).contains(count));
+        let why = || at.refuses(text, format!("takes a number from 1 to {MAX_WORKERS}"));
+        let count = count.ok_or_else(why)?;
+        self.workers = Some((count, at));
         Ok(())
     }
 
@@ -103,6 +116,7 @@ impl Draft {
             base.listen = self.listen;
         }
         base.balancing = self.balancing.or(base.balancing);
+        base.workers = self.workers.or(base.workers);
         for service in self.services {
             let name = &service.route.service;
             match base.services.iter_mut().find(|known| known.route.service == *name) {
@@ -117,6 +131,14 @@ impl Draft {
         base.settings.retain(|old| !overridden(old));
         base.settings.extend(self.settings);
         base
+    }
+
+    /// How many threads serve; every one of them must have a share of `config` that it can work
+    /// with.
+    pub(crate) fn count_workers(&self, config: &Config) -> Result<usize, String> {
+        let Some((count, at)) = &self.workers else { return Ok(1) };
+        config.share(*count).map_err(|why| at.says(why))?;
+        Ok(*count)
     }
 
     /// The settings together, if they make sense together.

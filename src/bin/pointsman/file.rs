@@ -19,7 +19,7 @@ use crate::draft::{At, Balancing, Draft, Service, nearest, one_line};
 const MAX_BYTES: u64 = 16 << 20;
 
 /// The keys that are not of [`Config`].
-const TOP: [&str; 3] = ["listen", "balance", "services"];
+const TOP: [&str; 4] = ["listen", "balance", "workers", "services"];
 const OF_A_SERVICE: [&str; 2] = ["endpoints", "balance"];
 
 /// The text of the file at `path`. An error is one line that names it.
@@ -94,6 +94,12 @@ impl Reader<'_> {
             "balance" => {
                 self.draft.balancing = Some(self.balancing(name, value)?);
                 Ok(())
+            }
+            "workers" => {
+                let (at, found) = (self.at(value.span(), name), value.get_ref());
+                let wrong = || at.says(format!("takes a number; this is: {}", found.type_str()));
+                let count = word(found).ok_or_else(wrong)?;
+                self.draft.workers(&count, at)
             }
             "services" => self.services(value),
             _ if Config::keys().any(|(known, ..)| known == name) => self.setting(name, value),

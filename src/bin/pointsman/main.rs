@@ -1,4 +1,4 @@
-//! The program: arguments and a file in, a [`Proxy`] out, an exit code at the end.
+//! The program: arguments and a file in, [`Workers`] out, an exit code at the end.
 //!
 //! It sees the public API of the library only, and so proves each day that the API suffices. Exit
 //! codes: 0 done, 1 a failure at run time or requests that were cut at the end, 2 a wrong argument.
@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use pointsman::{Claim, MemoryRegistry, Proxy, Registry};
+use pointsman::{Builder, Claim, MemoryRegistry, Proxy, Registry, Workers};
 
 use cli::{Command, Settings};
 use life::{Life, Signals};
@@ -73,51 +73,58 @@ fn run(args: Vec<OsString>, settings: Settings) -> Result<(), Failure> {
         demo::start().map_err(broken)?;
     }
     let mut heritage = Heritage::receive().map_err(broken)?;
-    let mut proxy = build(&plan, heritage.as_mut())?;
-    for address in proxy.addresses() {
+    let mut workers = build(&plan, heritage.as_mut())?;
+    for address in workers.addresses() {
         log::info!("pointsman listening on {address}");
     }
     if plan.demo && io::stdout().is_terminal() {
-        proxy.addresses().first().into_iter().for_each(|at| say(&demo::invitation(at)));
+        workers.addresses().first().into_iter().for_each(|at| say(&demo::invitation(at)));
     }
-    let sockets = proxy.sockets().map_err(broken)?;
+    let sockets = workers.sockets().map_err(broken)?;
     let life = Life {
         signals,
-        handle: proxy.handle(),
+        handle: workers.handle(),
         settings,
         sockets: plan.listen.iter().cloned().zip(sockets).collect(),
         program,
-        running: Running::begin(plan, proxy.handle()).map_err(broken)?,
+        running: Running::begin(plan, workers.handle()).map_err(broken)?,
     };
     life.begin().map_err(broken)?;
     if let Some(heritage) = heritage {
         heritage.accept().map_err(broken)?;
     }
-    proxy.run().map_err(broken)?;
-    match proxy.stats().stopped() {
+    workers.run().map_err(broken)?;
+    match workers.stats().stopped() {
         0 => Ok(()),
         cut => Err(broken(format!("{cut} requests were cut because the time to end was over"))),
     }
 }
 
-/// The proxy of a plan, on the sockets of the process before this one as far as there are any.
-fn build(plan: &Plan, mut heritage: Option<&mut Heritage>) -> Result<Proxy, Failure> {
+/// The workers of a plan, on the sockets of the process before this one as far as there are any.
+fn build(plan: &Plan, mut heritage: Option<&mut Heritage>) -> Result<Workers, Failure> {
     let mut registry = MemoryRegistry::default();
     for (service, endpoints) in plan.names.services() {
         for endpoint in endpoints {
             registry.add(service, endpoint);
         }
     }
-    let balancers = plan.balancers.clone();
-    let mut builder = Proxy::builder().registry(registry).config(plan.config.clone());
-    builder = builder.balancer(move |service| balancers.build(service));
+    let share = plan.config.share(plan.workers).map_err(broken)?;
+    let build = |listening: Builder| {
+        let balancers = plan.balancers.clone();
+        let builder = listening.registry(registry.clone()).config(share.clone());
+        builder.balancer(move |service| balancers.build(service)).build()
+    };
+    let mut builder = Proxy::builder();
     for listen in &plan.listen {
         builder = match heritage.as_mut().and_then(|heritage| heritage.take(listen)) {
             Some(socket) => builder.listen_on(socket, Claim::Sole),
             None => builder.listen(listen.clone()),
         };
     }
-    builder.build().map_err(broken)
+    let first = build(builder).map_err(broken)?;
+    let other = |_| Proxy::builder().beside(&first).and_then(build);
+    let others = (1..plan.workers).map(other).collect::<Result<_, _>>().map_err(broken)?;
+    Ok(Workers::of(first, others))
 }
 
 /// A closed pipe (`pointsman --help | head`) is no failure.

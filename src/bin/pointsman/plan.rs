@@ -20,6 +20,8 @@ use crate::file;
 const FILES_PER_CONNECTION: u64 = 2;
 /// Descriptors that are no connection's: listeners, epoll, waker, standard streams, resolver.
 const FILES_BESIDE: u64 = 32;
+/// Descriptors of a further worker, beside its listeners: epoll two times, and a waker.
+const FILES_OF_A_WORKER: u64 = 3;
 
 /// All that the program needs to run.
 pub(crate) struct Plan {
@@ -27,7 +29,9 @@ pub(crate) struct Plan {
     /// The services, and what their names stand for now.
     pub(crate) names: Names,
     pub(crate) balancers: Balancers,
+    /// Of all workers together.
     pub(crate) config: Config,
+    pub(crate) workers: usize,
     pub(crate) demo: bool,
     open_files: Option<u64>,
     lowered: Option<String>,
@@ -79,15 +83,18 @@ impl Plan {
         let otherwise = draft.balancing.take();
         let otherwise = otherwise.map_or_else(|| Balancing::read(DEFAULT_BALANCE, &default), Ok)?;
         let mut config = draft.config()?;
+        let workers = draft.count_workers(&config)?;
         let names = resolve(&draft, lookup)?;
         let own = |service: &crate::draft::Service| {
             Some((service.route.service.clone(), service.balancing.clone()?))
         };
         let balancers =
             Balancers { otherwise, of: draft.services.iter().filter_map(own).collect() };
-        let lowered = open_files.and_then(|limit| fit(&mut config, limit));
         let (listen, demo) = (draft.listen, settings.demo);
-        Ok(Plan { listen, names, balancers, config, demo, open_files, lowered })
+        let each = FILES_OF_A_WORKER + listen.len() as u64;
+        let beside = FILES_BESIDE + (workers as u64 - 1) * each;
+        let lowered = open_files.and_then(|limit| fit(&mut config, limit, beside, workers));
+        Ok(Plan { listen, names, balancers, config, workers, demo, open_files, lowered })
     }
 
     /// One line, if fewer connections are allowed than were asked for.
@@ -112,6 +119,10 @@ impl Plan {
             }
         }
         let _ = writeln!(text, "memory   {}", ceiling(&self.config));
+        if let (2.., Ok(share)) = (self.workers, self.config.share(self.workers)) {
+            let (count, each) = (self.workers, ceiling(&share));
+            let _ = writeln!(text, "workers  {count}, and of that for each: {each}");
+        }
         if let Some(limit) = self.open_files {
             let _ = writeln!(text, "files    {} may be open", grouped(limit));
         }
@@ -148,15 +159,16 @@ fn shown(endpoint: &Endpoint) -> String {
     text
 }
 
-/// Lowers the number of connections to what `limit` descriptors allow, and says so.
-fn fit(config: &mut Config, limit: u64) -> Option<String> {
+/// Lowers the number of connections to what `limit` descriptors allow, of which `beside` are needed
+/// for other things, and says so. Every worker keeps one connection at least.
+fn fit(config: &mut Config, limit: u64, beside: u64, workers: usize) -> Option<String> {
     let asked = config.max_connections as u64;
-    let possible = (limit.saturating_sub(FILES_BESIDE) / FILES_PER_CONNECTION).max(1);
+    let possible = (limit.saturating_sub(beside) / FILES_PER_CONNECTION).max(workers as u64);
     if asked <= possible {
         return None;
     }
     config.max_connections = usize::try_from(possible).unwrap_or(usize::MAX);
-    let needed = asked.saturating_mul(FILES_PER_CONNECTION).saturating_add(FILES_BESIDE);
+    let needed = asked.saturating_mul(FILES_PER_CONNECTION).saturating_add(beside);
     Some(format!(
         "max-connections is {} instead of {}: {} files may be open, {} would be needed",
         grouped(possible),
@@ -352,6 +364,15 @@ endpoints = [\"unix:/run/a\"]
             assert_eq!(plan.config.max_connections, connections, "{limit:?}");
             assert_eq!(plan.lowered().is_some(), connections < 1000, "{limit:?}");
         }
+    }
+
+    #[test]
+    fn b9_5_workers_take_descriptors_too() {
+        for (limit, connections) in [(2032 + 8, 1000), (2032 + 7, 999), (3, 3)] {
+            let line = "--workers 3 --max-connections 1000 a/v1=one:80";
+            assert_eq!(plan(line, Some(limit)).unwrap().config.max_connections, connections);
+        }
+        assert!(plan("--workers 3 --max-connections 2 a/v1=one:80", None).is_err());
     }
 
     #[test]

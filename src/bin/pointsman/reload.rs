@@ -13,6 +13,7 @@ use crate::plan::{Balancers, Plan};
 pub(crate) struct Running {
     listen: Vec<Listen>,
     balancers: Balancers,
+    workers: usize,
     pub(crate) config: Config,
     pub(crate) demo: bool,
     /// Knows the services and endpoints.
@@ -25,21 +26,24 @@ impl Running {
     pub(crate) fn begin(plan: Plan, handle: Handle) -> io::Result<Running> {
         let every = Duration::from_millis(plan.config.resolve_ms);
         let resolver = Resolver::start(handle.clone(), plan.names, every)?;
-        let Plan { listen, balancers, config, demo, .. } = plan;
-        Ok(Running { listen, balancers, config, demo, resolver, handle })
+        let Plan { listen, balancers, config, workers, demo, .. } = plan;
+        Ok(Running { listen, balancers, workers, config, demo, resolver, handle })
     }
 
     /// Brings the proxy to `plan`, or changes nothing: then the text says why. Endpoints come
     /// before others go, so that no service is without any in between; a service of which nothing
     /// is said any more stays known and has none.
     pub(crate) fn change(&mut self, plan: Plan) -> Result<(), String> {
-        let Plan { listen, names, balancers, mut config, .. } = plan;
+        let Plan { listen, names, balancers, workers, mut config, .. } = plan;
         if listen != self.listen {
             let why = "the addresses to listen at have changed, which takes SIGUSR2 or a restart";
             return Err(why.to_owned());
         }
-        let kept = config.keep_fixed(&self.config);
+        let mut kept = config.keep_fixed(&self.config);
         self.handle.configure(config.clone()).map_err(|why| why.to_string())?;
+        if workers != self.workers {
+            kept.push("workers");
+        }
         if !kept.is_empty() {
             log::warn!("reload: it takes SIGUSR2 or a restart to change {}", kept.join(" and "));
         }
