@@ -91,8 +91,11 @@ pub(crate) fn climbs(path: &[u8]) -> bool {
 }
 
 /// A quick no for nearly every path: two dots in a row, raw or encoded, are rare. Where nothing is
-/// encoded, one look at each byte says so.
+/// encoded, one look at each byte says so; where there is no dot at all, one without branches.
 fn may_hold_dots(path: &[u8]) -> bool {
+    if !path.iter().fold(false, |any, &byte| any | (byte == b'.') | (byte == b'%')) {
+        return false;
+    }
     let (mut last, mut encoded) = (0, false);
     for &byte in path {
         if byte == b'.' && last == b'.' {

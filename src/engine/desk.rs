@@ -14,7 +14,7 @@ use crate::config::{Config, Forwarded, HostRule};
 use crate::endpoint::{Endpoint, Failure};
 use crate::exchange::Exchange;
 use crate::h1::answer::Answer;
-use crate::h1::head::{self, RequestHead, ResponseHead};
+use crate::h1::head::{self, RequestHead, ResponseHead, Slots};
 use crate::h1::range::Whole;
 use crate::h1::request::{self, RequestFacts, Specials};
 use crate::h1::response::ResponseFacts;
@@ -95,6 +95,8 @@ pub(crate) struct Desk {
     pub(crate) closed: Vec<Key>,
     pub(crate) plan: Plan,
     pub(crate) specials: Specials,
+    /// Room for the lines of a head, while one is looked at.
+    pub(crate) slots: Slots,
     pub(crate) draining: bool,
     pub(crate) now: Ms,
 }
@@ -134,9 +136,21 @@ impl Desk {
         client: Option<IpAddr>,
         trip: &mut Trip,
     ) -> Received {
+        let mut slots = std::mem::take(&mut self.slots);
+        let received = self.judge(bytes, &mut slots, client, trip);
+        self.slots = slots;
+        received
+    }
+
+    fn judge(
+        &mut self,
+        bytes: &[u8],
+        slots: &mut Slots,
+        client: Option<IpAddr>,
+        trip: &mut Trip,
+    ) -> Received {
         let limits = self.request_limits();
-        let mut slots = head::slots();
-        let mut head = match head::parse_request(bytes, &mut slots, &limits) {
+        let mut head = match head::parse_request(bytes, slots, &limits) {
             Ok(Some(head)) => head,
             Ok(None) => return Received::Partial,
             Err(bad) => return Received::Refused(Reason::Request(bad), None),

@@ -174,6 +174,7 @@ impl<N: Net> Engine<N> {
                 closed: Vec::new(),
                 plan: Plan::default(),
                 specials: Vec::new(),
+                slots: Default::default(),
                 draining: false,
                 now: Ms::ZERO,
                 config: setup.config,

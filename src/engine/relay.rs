@@ -15,7 +15,7 @@ use crate::buf::{BufPool, Purpose};
 use crate::endpoint::Failure;
 use crate::exchange::{Download, Exchange, Lost};
 use crate::h1::body::Body;
-use crate::h1::head;
+use crate::h1::head::{self, Slots};
 use crate::h1::{Bad, Limits, Version, range, response};
 use crate::keys::Key;
 use crate::net::{Net, Ready};
@@ -341,7 +341,10 @@ impl<N: Net> Lanes<'_, N> {
             if !search.worth_parsing(bytes) && bytes.len() < limits.head_bytes {
                 return Ok(());
             }
-            if !self.take_head(&limits)? {
+            let mut slots = std::mem::take(&mut self.desk.slots);
+            let taken = self.take_head(&limits, &mut slots);
+            self.desk.slots = slots;
+            if !taken? {
                 return Ok(());
             }
         }
@@ -395,10 +398,9 @@ impl<N: Net> Lanes<'_, N> {
     }
 
     /// Reads the head at the front, if it is whole, and puts it as it goes on in its place.
-    fn take_head(&mut self, limits: &Limits) -> Result<bool, Step> {
+    fn take_head(&mut self, limits: &Limits, slots: &mut Slots) -> Result<bool, Step> {
         let (resp, exchange) = (&mut self.work.resp, &mut *self.exchange);
-        let mut slots = head::slots();
-        let head = match head::parse_response(resp.fresh(), &mut slots, limits) {
+        let head = match head::parse_response(resp.fresh(), slots, limits) {
             Ok(Some(head)) => head,
             Ok(None) => return Ok(false),
             Err(bad) => return Err(Step::BadResponse(bad)),

@@ -53,7 +53,7 @@ impl Name {
             (17, b'x') => (Name::XForwardedProto, b"x-forwarded-proto"),
             _ => return Name::Other,
         };
-        if name.eq_ignore_ascii_case(text) { known } else { Name::Other }
+        if is_in_lower_case(name, text) { known } else { Name::Other }
     }
 
     /// Fields of one connection only (RFC 9110 section 7.6.1); they never go on as they came.
@@ -86,6 +86,68 @@ impl Name {
     }
 }
 
+/// Whether `word` is `lower` but for its case, eight bytes at a time. `lower` is made of lower case
+/// letters, digits and hyphens, `word` of bytes that may stand in a head: then there are no two
+/// bytes that only setting one bit makes the same, but for a letter's two cases.
+pub(super) fn is_in_lower_case(word: &[u8], lower: &[u8]) -> bool {
+    if word.len() != lower.len() {
+        return false;
+    }
+    let (mut word, mut lower) = (word, lower);
+    while let (Some((eight, rest)), Some((like, rest_like))) =
+        (word.split_first_chunk(), lower.split_first_chunk())
+    {
+        let folded = u64::from_ne_bytes(*eight) | u64::from_ne_bytes([0x20; 8]);
+        if folded != u64::from_ne_bytes(*like) {
+            return false;
+        }
+        (word, lower) = (rest, rest_like);
+    }
+    word.iter().zip(lower).all(|(byte, like)| byte | 0x20 == *like)
+}
+
+/// Every name that [`Name::of`] knows.
+const KNOWN: [&[u8]; 19] = [
+    b"te",
+    b"via",
+    b"host",
+    b"close",
+    b"range",
+    b"expect",
+    b"trailer",
+    b"upgrade",
+    b"connection",
+    b"keep-alive",
+    b"max-forwards",
+    b"content-length",
+    b"http2-settings",
+    b"idempotency-key",
+    b"x-forwarded-for",
+    b"proxy-connection",
+    b"x-forwarded-host",
+    b"transfer-encoding",
+    b"x-forwarded-proto",
+];
+
+/// For each length modulo 32, the first letters of known names, one bit each.
+static FIRST_LETTERS: [u32; 32] = {
+    let mut table = [0; 32];
+    let mut at = 0;
+    while at < KNOWN.len() {
+        table[KNOWN[at].len() % 32] |= 1 << (KNOWN[at][0] % 32);
+        at += 1;
+    }
+    table
+};
+
+/// Whether [`Name::of`] is worth asking about the first `len` bytes of `line`. Most names are
+/// sorted out here, in a few steps.
+#[inline]
+pub(super) fn may_be_known(line: &[u8], len: usize) -> bool {
+    let letters = FIRST_LETTERS[len % 32];
+    line.first().is_some_and(|first| letters >> (first % 32) & 1 != 0)
+}
+
 /// The elements of a comma-separated list, white space around them removed, empty ones left out
 /// (RFC 9110 section 5.6.1).
 pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -93,8 +155,10 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Whether `byte` may be part of a token (RFC 9110 section 5.6.2).
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.')
+        || matches!(byte, b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
 /// Whether `bytes` are a token.
@@ -184,6 +248,29 @@ mod tests {
             ("", Name::Other),
         ] {
             assert_eq!(Name::of(text.as_bytes()), name, "{text}");
+            assert!(name == Name::Other || may_be_known(text.as_bytes(), text.len()), "{text}");
+        }
+        for text in KNOWN {
+            assert_ne!(Name::of(text), Name::Other, "{text:?}");
+            for text in [text.to_vec(), text.to_ascii_uppercase()] {
+                assert!(may_be_known(&text, text.len()), "{text:?}");
+            }
+        }
+    }
+
+    /// Of all bytes that a head may have, in every place.
+    #[test]
+    fn no_other_byte_passes_for_a_letter() {
+        for text in KNOWN {
+            for place in 0..text.len() {
+                for byte in (0..=255).filter(|byte| is_value_byte(*byte)) {
+                    let mut word = text.to_vec();
+                    word[place] = byte;
+                    let same = word.eq_ignore_ascii_case(text);
+                    assert_eq!(is_in_lower_case(&word, text), same, "{word:?}");
+                }
+            }
+            assert!(!is_in_lower_case(&text[1..], text) && !is_in_lower_case(text, &text[1..]));
         }
     }
 

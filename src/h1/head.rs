@@ -1,25 +1,19 @@
-//! Heads: found without scanning a byte twice, split by httparse, then checked for what httparse
-//! tolerates and we do not.
+//! Heads: the views that borrow the buffer, and the bounds that a head has to keep.
 //!
-//! httparse accepts a bare LF as a line end; one look at each line's last two bytes tells. The
-//! views here borrow the buffer; what a proxy acts on is worked out in `request.rs` and
-//! `response.rs`. This file does not know what fields mean.
+//! `lines.rs` splits them; what a proxy acts on is worked out in `request.rs` and `response.rs`.
+//! This file does not know what fields mean.
 
-use core::mem::MaybeUninit;
 use core::net::Ipv6Addr;
 
 use super::field::{Name, list};
+use super::lines::{self, Begun, Line};
 use super::{Bad, Limits, Version};
 
-/// The most field lines a head may have, whatever the configuration says: they live on the stack.
-pub(crate) const MAX_FIELDS: usize = 256;
+pub(crate) use super::lines::{MAX_FIELDS, Slots};
 
-/// Room for the field lines of one head.
-pub(crate) type Slots<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];
-
-/// Fresh room; nothing is written here, so it costs nothing.
-pub(crate) fn slots<'b>() -> Slots<'b> {
-    [const { MaybeUninit::uninit() }; MAX_FIELDS]
+/// Fresh room for the field lines of one head.
+pub(crate) fn slots() -> Slots {
+    Slots::default()
 }
 
 /// Where the search for the end of a head stands.
@@ -51,17 +45,65 @@ pub(crate) fn empty_lines(bytes: &[u8]) -> usize {
 
 /// The field lines of a head, in order.
 #[derive(Clone, Copy, Debug)]
-pub struct Fields<'a>(pub(crate) &'a [httparse::Header<'a>]);
+pub struct Fields<'a> {
+    head: &'a [u8],
+    lines: &'a [Line],
+    /// Which of the first 64 have a name that may mean something to a proxy.
+    known: u64,
+}
 
 impl<'a> Fields<'a> {
+    fn new(head: &'a [u8], slots: &'a Slots) -> Fields<'a> {
+        Fields { head, lines: slots.lines(), known: slots.known() }
+    }
+
+    fn part(&self, from: u32, to: u32) -> &'a [u8] {
+        self.head.get(from as usize..to as usize).unwrap_or_default()
+    }
+
+    fn split(&self, line: &Line) -> (&'a [u8], &'a [u8]) {
+        (self.part(line.name, line.colon), self.part(line.value, line.end))
+    }
+
     /// Every field line as name and value, in order, duplicates included.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        self.0.iter().map(|field| (field.name.as_bytes(), field.value))
+        let fields = *self;
+        fields.lines.iter().map(move |line| fields.split(line))
     }
 
     /// The value of the first field line called `name`, in any case.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
-        self.0.iter().find(|f| f.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// The lines whose names mean something to a proxy: index, name and value, in order.
+    pub(super) fn known(&self) -> impl Iterator<Item = (u16, Name, &'a [u8])> + use<'a> {
+        let fields = *self;
+        let mut marks = self.known;
+        let mut behind = 64..self.lines.len();
+        core::iter::from_fn(move || {
+            loop {
+                let index =
+                    if marks != 0 { marks.trailing_zeros() as usize } else { behind.next()? };
+                marks &= marks.wrapping_sub(1);
+                let (text, value) = fields.split(fields.lines.get(index)?);
+                let name = Name::of(text);
+                if name != Name::Other {
+                    return Some((index as u16, name, value));
+                }
+            }
+        })
+    }
+
+    /// The value of line `index`.
+    pub(super) fn value(&self, index: u16) -> &'a [u8] {
+        let line = self.lines.get(usize::from(index));
+        line.map_or(b"", |line| self.part(line.value, line.end))
+    }
+
+    /// Where line `index` begins; behind the last one, where the empty line does.
+    pub(super) fn start(&self, index: usize) -> u32 {
+        self.lines.get(index).map_or(self.head.len() as u32 - 2, |line| line.name)
     }
 
     /// Everything that `Connection` fields name, as one list.
@@ -109,7 +151,8 @@ impl<'a> RequestHead<'a> {
 
     /// Whom the request is for: the authority of an absolute-form target, else the Host field.
     pub fn authority(&self) -> Option<&'a [u8]> {
-        self.authority.or_else(|| self.fields.get("host"))
+        let host = || self.fields.known().find(|(_, name, _)| *name == Name::Host);
+        self.authority.or_else(|| host().map(|(_, _, value)| value))
     }
 
     /// The value of the first field line called `name`, in any case.
@@ -152,156 +195,67 @@ impl<'a> ResponseHead<'a> {
 /// Splits a request head. `None`: it is not whole yet, and so far nothing is wrong with it.
 pub(crate) fn parse_request<'b>(
     bytes: &'b [u8],
-    slots: &'b mut Slots<'b>,
+    slots: &'b mut Slots,
     limits: &Limits,
 ) -> Result<Option<RequestHead<'b>>, Bad> {
-    if begins_with_a_line_end(bytes) {
-        // A lone CR may still become an empty line, which whoever reads takes away.
-        return if bytes == b"\r" { Ok(None) } else { Err(Bad::StartLine) };
-    }
-    let mut head = httparse::Request::new(&mut []);
-    let parsed = head.parse_with_uninit_headers(bytes, limited(slots, limits));
-    let third_word = || bytes.splitn(3, |&b| b == b' ').nth(2);
-    let len = match unless_version_is_open(parsed, third_word) {
-        Ok(httparse::Status::Complete(len)) if len <= limits.head_bytes => len,
-        Ok(httparse::Status::Complete(_)) => return Err(Bad::HeadTooLarge),
-        Ok(httparse::Status::Partial) => {
-            let target_bytes = head.path.map_or_else(|| partial_target(bytes), str::len);
-            if target_bytes > limits.target_bytes {
-                return Err(Bad::TargetTooLong);
-            }
-            let too_large = bytes.len() >= limits.head_bytes;
-            return if too_large { Err(Bad::HeadTooLarge) } else { Ok(None) };
+    let line = match lines::request_line(bytes)? {
+        Begun::Whole(line) => line,
+        Begun::Partial(target) if target > limits.target_bytes => return Err(Bad::TargetTooLong),
+        Begun::Partial(_) => return unfinished(bytes, limits),
+    };
+    let target = bytes.get(line.target()).unwrap_or_default();
+    let Some(len) = lines::field_lines(bytes, line.len, most(limits), slots)? else {
+        if target.len() > limits.target_bytes {
+            return Err(Bad::TargetTooLong);
         }
-        Err(error) => return Err(refusal(error, bytes)),
+        return unfinished(bytes, limits);
     };
-    let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version) else {
-        return Err(Bad::StartLine);
-    };
-    let bytes = &bytes[..len];
-    let fields = Fields(head.headers);
-    check_lines(bytes, fields)?;
-    let version = if version == 0 { Version::Http10 } else { Version::Http11 };
-    let (method, target) = (method.as_bytes(), target.as_bytes());
+    if len > limits.head_bytes {
+        return Err(Bad::HeadTooLarge);
+    }
     if target.len() > limits.target_bytes {
         return Err(Bad::TargetTooLong);
     }
-    Ok(Some(RequestHead { method, target, path: target, authority: None, version, fields, bytes }))
+    let (bytes, _) = bytes.split_at(len);
+    Ok(Some(RequestHead {
+        method: bytes.get(..line.method).unwrap_or_default(),
+        target,
+        path: target,
+        authority: None,
+        version: line.version,
+        fields: Fields::new(bytes, slots),
+        bytes,
+    }))
 }
 
 /// Splits a response head. `None`: it is not whole yet, and so far nothing is wrong with it.
 pub(crate) fn parse_response<'b>(
     bytes: &'b [u8],
-    slots: &'b mut Slots<'b>,
+    slots: &'b mut Slots,
     limits: &Limits,
 ) -> Result<Option<ResponseHead<'b>>, Bad> {
-    if begins_with_a_line_end(bytes) {
-        return Err(Bad::StartLine);
+    let Some(line) = lines::status_line(bytes)? else { return unfinished(bytes, limits) };
+    let Some(len) = lines::field_lines(bytes, line.len, most(limits), slots)? else {
+        return unfinished(bytes, limits);
+    };
+    if len > limits.head_bytes {
+        return Err(Bad::HeadTooLarge);
     }
-    let mut head = httparse::Response::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    let parsed =
-        config.parse_response_with_uninit_headers(&mut head, bytes, limited(slots, limits));
-    let only_word = || (!bytes.contains(&b' ')).then_some(bytes);
-    let len = match unless_version_is_open(parsed, only_word) {
-        Ok(httparse::Status::Complete(len)) if len <= limits.head_bytes => len,
-        Ok(httparse::Status::Complete(_)) => return Err(Bad::HeadTooLarge),
-        Ok(httparse::Status::Partial) => {
-            let too_large = bytes.len() >= limits.head_bytes;
-            return if too_large { Err(Bad::HeadTooLarge) } else { Ok(None) };
-        }
-        Err(error) => return Err(refusal(error, bytes)),
-    };
-    let (Some(status), Some(version)) = (head.code, head.version) else {
-        return Err(Bad::StartLine);
-    };
-    if !(100..=599).contains(&status) {
+    if !(100..=599).contains(&line.status) {
         return Err(Bad::Status);
     }
-    let bytes = &bytes[..len];
-    let fields = Fields(head.headers);
-    check_lines(bytes, fields)?;
-    let version = if version == 0 { Version::Http10 } else { Version::Http11 };
-    Ok(Some(ResponseHead { status, version, fields, bytes }))
+    let (bytes, _) = bytes.split_at(len);
+    let fields = Fields::new(bytes, slots);
+    Ok(Some(ResponseHead { status: line.status, version: line.version, fields, bytes }))
 }
 
-/// httparse skips line ends in front of a start line, a bare LF among them; we do not.
-fn begins_with_a_line_end(bytes: &[u8]) -> bool {
-    matches!(bytes.first(), Some(b'\r' | b'\n'))
+/// A head that is not whole, and may become too large.
+fn unfinished<T>(bytes: &[u8], limits: &Limits) -> Result<Option<T>, Bad> {
+    if bytes.len() >= limits.head_bytes { Err(Bad::HeadTooLarge) } else { Ok(None) }
 }
 
-fn limited<'s, 'b>(
-    slots: &'s mut Slots<'b>,
-    limits: &Limits,
-) -> &'s mut [MaybeUninit<httparse::Header<'b>>] {
-    &mut slots[..limits.fields.min(MAX_FIELDS)]
-}
-
-/// The length so far of a target whose end is not here yet.
-fn partial_target(bytes: &[u8]) -> usize {
-    let mut words = bytes.splitn(3, |&b| b == b' ');
-    words.nth(1).map_or(0, <[u8]>::len)
-}
-
-/// What httparse says, but for a version of which only the beginning is here: whether it will be
-/// another version or none must not depend on where the bytes were cut. `word` is the last word
-/// here, if it stands where a version does.
-fn unless_version_is_open<'b>(
-    parsed: httparse::Result<usize>,
-    word: impl FnOnce() -> Option<&'b [u8]>,
-) -> httparse::Result<usize> {
-    let fits = |(&b, &like): (&u8, &u8)| if like == b'0' { b.is_ascii_digit() } else { b == like };
-    let begins = |word: &[u8]| word.len() <= 8 && word.iter().zip(b"HTTP/0.0").all(fits);
-    match parsed {
-        Err(httparse::Error::Version) if word().is_some_and(begins) => {
-            Ok(httparse::Status::Partial)
-        }
-        other => other,
-    }
-}
-
-/// What httparse's refusal means in our words.
-fn refusal(error: httparse::Error, bytes: &[u8]) -> Bad {
-    match error {
-        httparse::Error::TooManyHeaders => Bad::HeadTooLarge,
-        httparse::Error::Version if names_a_version(bytes) => Bad::Version,
-        httparse::Error::HeaderName | httparse::Error::HeaderValue => Bad::FieldLine,
-        _ => Bad::StartLine,
-    }
-}
-
-/// Whether the first line is well-formed but for its version, which is not one of ours: `HTTP/2.0`.
-fn names_a_version(bytes: &[u8]) -> bool {
-    let line = bytes.split(|&b| b == b'\r' || b == b'\n').next().unwrap_or_default();
-    let version = match line.strip_prefix(b"HTTP/") {
-        Some(_) => line.split(|&b| b == b' ').next(),
-        None => line.splitn(3, |&b| b == b' ').nth(2),
-    };
-    matches!(version, Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
-        if major.is_ascii_digit() && minor.is_ascii_digit())
-}
-
-/// Every line must end in CRLF, and nothing may stand between a name and its colon.
-fn check_lines(bytes: &[u8], fields: Fields<'_>) -> Result<(), Bad> {
-    let mut bad = Bad::StartLine;
-    for field in fields.0 {
-        let name = offset(bytes, field.name.as_bytes());
-        if !bytes[..name].ends_with(b"\r\n") {
-            return Err(bad);
-        }
-        if bytes.get(name + field.name.len()) != Some(&b':') {
-            return Err(Bad::FieldLine);
-        }
-        bad = Bad::FieldLine;
-    }
-    if bytes.ends_with(b"\r\n\r\n") { Ok(()) } else { Err(bad) }
-}
-
-/// Where `part`, which lies inside `whole`, begins.
-pub(crate) fn offset(whole: &[u8], part: &[u8]) -> usize {
-    let at = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
-    debug_assert!(at + part.len() <= whole.len());
-    at.min(whole.len())
+fn most(limits: &Limits) -> usize {
+    limits.fields.min(MAX_FIELDS)
 }
 
 /// Whether `host` may stand in a Host field: empty, or a name, an IPv4 address or a bracketed IPv6
@@ -326,16 +280,30 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
 }
 
 /// Whether `name` is a host's name: a `%` stands before two hexadecimal digits.
-fn is_name(mut name: &[u8]) -> bool {
-    while let Some((&byte, rest)) = name.split_first() {
-        name = match (byte, rest) {
-            (b'%', [a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
-            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte) => rest,
+fn is_name(name: &[u8]) -> bool {
+    let mut rest = name;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = match (byte, after) {
+            _ if NAME_BYTES[usize::from(*byte)] => after,
+            (b'%', [a, b, after @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => after,
             _ => return false,
         };
     }
     true
 }
+
+/// The bytes that names of hosts are made of (RFC 3986 section 3.2.2).
+static NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'')
+            || matches!(byte as u8, b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -370,6 +338,13 @@ mod tests {
             (b"\r\r", Err(Bad::StartLine)),
             (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", Err(Bad::FieldLine)),
+            (b"GET / HTTP/1.1\r\n: a\r\n\r\n", Err(Bad::FieldLine)),
+            (b"GET / HTTP/1.1\r\nA: b\r\n\rX", Err(Bad::StartLine)),
+            (b"GET / HTTP/1.1\r\nHost: a\n", Err(Bad::FieldLine)),
+            (b"GET / HTTP/1.1\n", Err(Bad::StartLine)),
+            (b"GET /\xc3\xa4 HTTP/1.1\r\n\r\n", Ok(Some(20))),
+            (b"GET /\xc3", Ok(None)),
+            (b"GET /\xc3 HTTP/1.1\r\n\r\n", Err(Bad::StartLine)),
             (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", Err(Bad::FieldLine)),
             (b"GET / HTTP/1.1\r\nA: b\0c\r\n\r\n", Err(Bad::FieldLine)),

@@ -1,7 +1,8 @@
 //! HTTP/1.1 over byte slices: what we speak, and what we refuse.
 //!
 //! ```text
-//!   head.rs     bytes -> a head and the facts a proxy acts on
+//!   lines.rs    bytes -> lines, one pass           head.rs   the views of a head, its bounds
+//!   request.rs  response.rs  the facts a proxy acts on
 //!   body.rs     how many bytes belong to the message      chunk.rs  chunked framing
 //!   rewrite.rs  the head as it goes on                    answer.rs our own answers
 //!   range.rs    continuing an answer that broke off       upgrade.rs what a 101 may give
@@ -18,6 +19,7 @@ pub(crate) mod body;
 pub(crate) mod chunk;
 pub(crate) mod field;
 pub(crate) mod head;
+mod lines;
 pub(crate) mod range;
 pub(crate) mod request;
 pub(crate) mod response;

@@ -84,12 +84,9 @@ pub(crate) fn read(
     read_target(head)?;
     let mut scan = Scan::default();
     specials.clear();
-    for (index, line) in head.fields.0.iter().enumerate() {
-        let name = Name::of(line.name.as_bytes());
-        if name != Name::Other {
-            scan.note(name, line.value, head.version)?;
-            specials.push((name, index as u16));
-        }
+    for (index, name, value) in head.fields.known() {
+        scan.note(name, value, head.version)?;
+        specials.push((name, index));
     }
     if scan.names_fields && head.fields.names(b"idempotency-key") {
         scan.idempotency_key = false;
@@ -234,9 +231,9 @@ impl Scan {
     }
 
     fn note_connection(&mut self, word: &[u8]) {
-        if word.eq_ignore_ascii_case(b"close") {
+        if field::is_in_lower_case(word, b"close") {
             self.close = true;
-        } else if word.eq_ignore_ascii_case(b"keep-alive") {
+        } else if field::is_in_lower_case(word, b"keep-alive") {
             self.keep = true;
         } else {
             match Name::of(word) {

@@ -49,15 +49,12 @@ pub(crate) fn read(
     let mut scan = Scan::default();
     let mut idle_limit_ms = None;
     specials.clear();
-    for (index, line) in head.fields.0.iter().enumerate() {
-        let name = Name::of(line.name.as_bytes());
-        if name != Name::Other {
-            scan.note_framing(name, line.value)?;
-            if name == Name::KeepAlive {
-                idle_limit_ms = announced_ms(line.value).or(idle_limit_ms);
-            }
-            specials.push((name, index as u16));
+    for (index, name, value) in head.fields.known() {
+        scan.note_framing(name, value)?;
+        if name == Name::KeepAlive {
+            idle_limit_ms = announced_ms(value).or(idle_limit_ms);
         }
+        specials.push((name, index));
     }
     if scan.chunked && head.version == Version::Http10 {
         return Err(Bad::AmbiguousLength);

@@ -17,7 +17,7 @@ use super::Version;
 use super::address::push_ip;
 use super::body::Body;
 use super::field::Name;
-use super::head::{Fields, RequestHead, ResponseHead, offset};
+use super::head::{Fields, RequestHead, ResponseHead};
 use super::request::{RequestFacts, Specials};
 use super::response::ResponseFacts;
 
@@ -83,7 +83,7 @@ impl Plan {
         way: &RequestWay<'_>,
         write_target: impl FnOnce(&mut Vec<u8>),
     ) {
-        self.begin(head.bytes, head.fields);
+        self.begin(head.fields);
         self.prefix.extend_from_slice(head.method);
         self.prefix.push(b' ');
         write_target(&mut self.prefix);
@@ -120,7 +120,7 @@ impl Plan {
             Name::ContentLength => std::mem::replace(&mut seen_length, true),
             _ => name.is_hop_by_hop(),
         };
-        self.drop_lines(head.bytes, head.fields, specials, facts.names_fields, way.changes, goes);
+        self.drop_lines(head.fields, specials, facts.names_fields, way.changes, goes);
     }
 
     /// Plans how the response goes on. Gives `false` if it goes on exactly as it came.
@@ -131,7 +131,7 @@ impl Plan {
         specials: &Specials,
         way: &ResponseWay<'_>,
     ) -> bool {
-        self.begin(head.bytes, head.fields);
+        self.begin(head.fields);
         let line_end = self.drops.first().map_or(0, |first| first.1 as usize);
         let version = if way.client == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         self.prefix.extend_from_slice(version.as_bytes());
@@ -171,18 +171,17 @@ impl Plan {
             Name::Via => way.via,
             _ => name.is_hop_by_hop(),
         };
-        self.drop_lines(head.bytes, head.fields, specials, facts.names_fields, way.changes, goes);
+        self.drop_lines(head.fields, specials, facts.names_fields, way.changes, goes);
         // A line that goes may stand right behind the start line, and then widens its range.
         let only_start = self.drops == [(0, line_end as u32)];
         !only_start || self.prefix != head.bytes[..line_end]
     }
 
     /// The start line always goes; the prefix has the new one.
-    fn begin(&mut self, bytes: &[u8], fields: Fields<'_>) {
+    fn begin(&mut self, fields: Fields<'_>) {
         self.prefix.clear();
         self.drops.clear();
-        let first = fields.0.first().map_or(bytes.len() - 2, |f| offset(bytes, f.name.as_bytes()));
-        self.drops.push((0, first as u32));
+        self.drops.push((0, fields.start(0)));
     }
 
     fn line(&mut self, name: &[u8], value: &[u8]) {
@@ -241,7 +240,7 @@ impl Plan {
 
     fn values(&mut self, fields: Fields<'_>, specials: &Specials, name: Name) {
         for (_, index) in specials.iter().filter(|(special, _)| *special == name) {
-            let value = fields.0.get(usize::from(*index)).map_or(&b""[..], |line| line.value);
+            let value = fields.value(*index);
             if !value.is_empty() {
                 self.prefix.extend_from_slice(value);
                 self.prefix.extend_from_slice(b", ");
@@ -251,7 +250,6 @@ impl Plan {
 
     fn drop_lines(
         &mut self,
-        bytes: &[u8],
         fields: Fields<'_>,
         specials: &Specials,
         names_fields: bool,
@@ -261,35 +259,31 @@ impl Plan {
         if let Some(changes) = changes {
             self.prefix.extend_from_slice(&changes.added);
         }
-        let removed = |name: &str| {
-            changes.is_some_and(|c| c.removed.iter().any(|r| r.eq_ignore_ascii_case(name)))
+        let removed = |name: &[u8]| {
+            let named = |removed: &String| removed.as_bytes().eq_ignore_ascii_case(name);
+            changes.is_some_and(|changes| changes.removed.iter().any(named))
         };
         if names_fields || changes.is_some_and(|c| !c.removed.is_empty()) {
-            for (index, line) in fields.0.iter().enumerate() {
-                let name = Name::of(line.name.as_bytes());
-                let named = || names_fields && fields.names(line.name.as_bytes());
-                if (name != Name::Other && goes(name, line.value))
-                    || (!name.is_protected() && (named() || removed(line.name)))
+            for (index, (text, value)) in fields.iter().enumerate() {
+                let name = Name::of(text);
+                let named = || names_fields && fields.names(text);
+                if (name != Name::Other && goes(name, value))
+                    || (!name.is_protected() && (named() || removed(text)))
                 {
-                    self.drop_line(bytes, fields, index);
+                    self.drop_line(fields, index);
                 }
             }
             return;
         }
         for &(name, index) in specials {
-            let index = usize::from(index);
-            let value = fields.0.get(index).map_or(&b""[..], |line| line.value);
-            if goes(name, value) {
-                self.drop_line(bytes, fields, index);
+            if goes(name, fields.value(index)) {
+                self.drop_line(fields, usize::from(index));
             }
         }
     }
 
-    fn drop_line(&mut self, bytes: &[u8], fields: Fields<'_>, index: usize) {
-        let Some(line) = fields.0.get(index) else { return };
-        let from = offset(bytes, line.name.as_bytes()) as u32;
-        let next = fields.0.get(index + 1);
-        let to = next.map_or(bytes.len() - 2, |n| offset(bytes, n.name.as_bytes())) as u32;
+    fn drop_line(&mut self, fields: Fields<'_>, index: usize) {
+        let (from, to) = (fields.start(index), fields.start(index + 1));
         match self.drops.last_mut() {
             Some(last) if last.1 == from => last.1 = to,
             _ => self.drops.push((from, to)),

@@ -27,6 +27,7 @@ fn desk(service: &str) -> Desk {
         closed: Vec::new(),
         plan: Plan::default(),
         specials: Specials::new(),
+        slots: Default::default(),
         draining: false,
         now: Ms::ZERO,
     }
