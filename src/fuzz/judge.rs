@@ -235,8 +235,7 @@ fn judge_backend(
             .unwrap_or(number);
         // It may have been sent to others before; the tunnel is where the 101 came from. The
         // client need not have read it.
-        tunnel = request.head.get("upgrade").is_some()
-            && passed.read.windows(5).any(|bytes| bytes == b" 101 ");
+        tunnel = request.head.get("upgrade").is_some() && switched(passed, &asked[..=n]);
         let end = if tunnel { usize::MAX } else { request.end };
         sent.push(Sent { wire: backend.wire, start: request.start, client, number, end });
         if tunnel {
@@ -247,6 +246,14 @@ fn judge_backend(
     if let (Tail::Bad(why), false) = (tail, tunnel) {
         panic!("a backend got {why}: {}", shown());
     }
+}
+
+/// Whether the answer to the last of these requests is a 101, and not one that strayed in later.
+fn switched(passed: &Passed, asked: &[Request]) -> bool {
+    let to_head = |n: usize| asked.get(n).is_some_and(|r| r.head.words[0] == b"HEAD");
+    let (answers, tail) = responses(&passed.read, &NO_BOUNDS, to_head);
+    let finals = answers.iter().filter(|answer| !answer.is_interim()).count();
+    matches!(tail, Tail::Opaque(_)) && finals + 1 == asked.len()
 }
 
 /// `B6.3`: a connection carries another request only after whole ones and whole answers to them,
