@@ -38,16 +38,11 @@ slow_judge() {
     fi
 }
 
-# What an operator has to know (docs/judges.md): an exchange whose client reads slowly holds some
-# 20 KiB, and new requests may use half of `memory`, so that 2,000 of them need more than the
-# default of 64 MiB; and an endpoint that has answered nothing yet is not given many requests at once.
+# With the defaults, and before endpoints that have answered nothing yet.
 nginx_listen=sndbuf=128k
 start_nginx && start go "$judge" serve 0 && origin_go=$(address_of go) &&
-    start_proxy --memory 128MiB "web/v1=$origin_nginx" "go/v1=$origin_go" && {
+    start_proxy "web/v1=$origin_nginx" "go/v1=$origin_go" && {
     url=http://$proxy/web/v1
-    for service in web/v1/100 go/v1/bytes/100; do
-        curl -q -sS -o "$work/one" "http://$proxy/$service?[1-100]"
-    done
     descriptors=$(ls "/proc/$proxy_pid/fd" | wc -l)
     slow_judge "slow heads" -H -i 5 -t GET -u "$url/100"
     # Go's server waits for the whole body; nginx would answer without it.
