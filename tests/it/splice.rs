@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use pointsman::{Endpoint, MemoryRegistry, Proxy, Registry as _};
+
 use crate::harness::{Origin, Pointsman, TempDir, eventually};
-use crate::wire::{Pattern, Wire};
+use crate::wire::{PATIENCE, Pattern, Wire};
 
 const PIECE: usize = 60_000;
 const MIB: usize = 1 << 20;
@@ -325,4 +327,39 @@ fn b7_8_a_tunnel_carries_many_bytes() {
     client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n");
     assert_eq!(client.head().map(|head| length_of(&head)).ok(), Some(N));
     assert!(drink(&mut client, &mut Pattern::new(), N), "over Unix sockets");
+}
+
+/// The most memory that is lent while 2 MB go up in chunks with this much data.
+fn most_lent(chunk_bytes: usize) -> usize {
+    let origin = Origin::scripted(|wire| {
+        let _ = wire.rest();
+    });
+    let mut registry = MemoryRegistry::default();
+    registry.add("*", Endpoint::tcp(origin.addr));
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let mut proxy = Proxy::builder().listen(listen).registry(registry).build().expect("a proxy");
+    let addr = proxy.addresses()[0].to_string().parse().expect("an address");
+    let client = std::thread::spawn(move || {
+        let mut client = Wire::connect(addr);
+        let head = "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let data = "x".repeat(chunk_bytes);
+        let chunk = format!("{chunk_bytes:x}\r\n{data}\r\n");
+        client.send([head, &chunk.repeat(2_000_000 / chunk.len())].concat());
+    });
+    let (mut most, begun) = (0, std::time::Instant::now());
+    while !client.is_finished() {
+        proxy.turn(Some(Duration::from_millis(5))).expect("a turn");
+        most = most.max(proxy.census().lent_bytes);
+        assert!(begun.elapsed() < PATIENCE, "the upload comes to its end");
+    }
+    client.join().expect("all is sent");
+    most
+}
+
+/// B8.3: a large buffer full of tiny chunks would be so much work in one turn that everybody else
+/// waits for it; large chunks get one.
+#[test]
+fn b8_3_tiny_chunks_get_no_large_buffer() {
+    assert!(most_lent(16 << 10) >= 128 << 10, "else this test shows nothing");
+    assert!(most_lent(1) < 64 << 10);
 }
