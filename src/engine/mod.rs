@@ -279,10 +279,7 @@ impl<N: Net> Engine<N> {
             Life::Draining(_) => self.drain_listeners(net),
             Life::Ended => return,
         }
-        for _ in 0..self.queue.len() {
-            let Some(key) = self.queue.pop_front() else { break };
-            self.pump(net, key);
-        }
+        self.serve_queue(net);
         self.serve_checks(net);
         self.serve_rooms(net);
         self.feed_starved();
@@ -291,6 +288,23 @@ impl<N: Net> Engine<N> {
         self.sweep_timers();
         self.end_drain(net);
         debug_assert!(self.stats.balances());
+    }
+
+    /// Serves everybody in the queue, but of those who leave no more than a few: they can wait, and
+    /// thousands of them would keep the others waiting.
+    fn serve_queue(&mut self, net: &mut N) {
+        let mut leaves_left = pump::LEAVES;
+        for _ in 0..self.queue.len() {
+            let Some(key) = self.queue.pop_front() else { break };
+            if self.clients.get(key).is_some_and(|client| client.ready.has(Ready::END)) {
+                if leaves_left == 0 {
+                    self.queue.push_back(key);
+                    continue;
+                }
+                leaves_left -= 1;
+            }
+            self.pump(net, key);
+        }
     }
 
     fn expire(&mut self, net: &mut N) {
