@@ -82,6 +82,11 @@ pub(super) fn push<N: Net>(
 
 /// Lets framing judge everything in the buffer that it can judge.
 pub(super) fn judge(body: &mut Body, buf: &mut Buf) -> Result<(), Bad> {
+    if let Body::Length(_) = body {
+        let judged = body.advance(buf.fresh())?;
+        buf.release(judged.keep);
+        return Ok(());
+    }
     buf.sift(|fresh| {
         if body.is_done() {
             return Ok(None);

@@ -56,11 +56,11 @@ pub(crate) enum Phase {
     /// The request head is coming.
     Head(Search),
     /// No endpoint can take it now.
-    Waiting(Exchange),
+    Waiting(Box<Exchange>),
     /// Its connection is made in one of the next turns.
-    Held(Exchange),
+    Held(Box<Exchange>),
     /// The request travels up and the answer down.
-    Relay(Exchange),
+    Relay(Box<Exchange>),
     /// The endpoint has switched protocols: bytes both ways, and no HTTP any more.
     Tunnel(Tunnel),
     /// The answer is whole, in the buffer; its last bytes go to the client.

@@ -35,6 +35,9 @@ use super::services::{Asked, Chosen, Depth, ServiceId, Services};
 /// The service that everything goes to which no other service wants.
 const CATCH_ALL: &str = "*";
 
+/// How many exchanges that are over are kept.
+const KEPT_EXCHANGES: usize = 256;
+
 /// Makes a balancer for a service.
 pub(crate) type Balancing = Box<dyn Fn(&str) -> Box<dyn Balancer> + Send>;
 
@@ -74,11 +77,11 @@ pub(crate) enum Received {
     /// It is not whole yet.
     Partial,
     /// It goes on, by the plan at the desk: the exchange, and the length of the head as it came.
-    Forward(Exchange, usize),
+    Forward(Box<Exchange>, usize),
     /// It is answered here: if its framing is sound, the exchange and the length of the head.
-    Refused(Reason, Option<(Exchange, usize)>),
+    Refused(Reason, Option<(Box<Exchange>, usize)>),
     /// A hook answers it.
-    Hook(Answer, Exchange, usize),
+    Hook(Answer, Box<Exchange>, usize),
 }
 
 /// All policy of one engine.
@@ -97,6 +100,9 @@ pub(crate) struct Desk {
     pub(crate) specials: Specials,
     /// Room for the lines of a head, while one is looked at.
     pub(crate) slots: Slots,
+    /// Exchanges that are over, for their memory: one is never moved while it lasts.
+    #[allow(clippy::vec_box, reason = "an exchange is handed on by its box, without a copy")]
+    pub(crate) spare: Vec<Box<Exchange>>,
     pub(crate) draining: bool,
     pub(crate) now: Ms,
 }
@@ -159,7 +165,7 @@ impl Desk {
             Ok(facts) => facts,
             Err(bad) => return Received::Refused(Reason::Request(bad), None),
         };
-        let (exchange, len) = (Exchange::new(&facts), head.bytes.len());
+        let (exchange, len) = (self.new_exchange(&facts), head.bytes.len());
         if facts.max_forwards == Some(0) {
             return Received::Refused(Reason::LastHop, Some((exchange, len)));
         }
@@ -171,6 +177,24 @@ impl Desk {
         match self.send_off(&head, &facts, client, trip, changes) {
             Ok(()) => Received::Forward(exchange, len),
             Err(reason) => Received::Refused(reason, Some((exchange, len))),
+        }
+    }
+
+    fn new_exchange(&mut self, facts: &RequestFacts) -> Box<Exchange> {
+        let exchange = Exchange::new(facts);
+        match self.spare.pop() {
+            Some(mut spare) => {
+                *spare = exchange;
+                spare
+            }
+            None => Box::new(exchange),
+        }
+    }
+
+    /// An exchange that is over leaves its memory to the next one.
+    pub(crate) fn keep_spare(&mut self, exchange: Box<Exchange>) {
+        if self.spare.len() < KEPT_EXCHANGES {
+            self.spare.push(exchange);
         }
     }
 

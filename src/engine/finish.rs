@@ -29,7 +29,7 @@ impl<N: Net> Engine<N> {
         key: Key,
         work: Box<Work>,
         reason: Reason,
-        exchange: Option<Exchange>,
+        exchange: Option<Box<Exchange>>,
     ) -> After {
         self.answer(key, work, reason.answer(), reason, exchange)
     }
@@ -42,7 +42,7 @@ impl<N: Net> Engine<N> {
         mut work: Box<Work>,
         mut answer: Answer,
         reason: Reason,
-        exchange: Option<Exchange>,
+        exchange: Option<Box<Exchange>>,
     ) -> After {
         debug_assert!(work.link.is_none() && !work.down.holds_bytes());
         self.desk.hooks.own_answer(&mut answer);
@@ -103,7 +103,7 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         reason: Reason,
     ) -> After {
         self.detach(&mut work);

@@ -175,6 +175,7 @@ impl<N: Net> Engine<N> {
                 plan: Plan::default(),
                 specials: Vec::new(),
                 slots: Default::default(),
+                spare: Vec::new(),
                 draining: false,
                 now: Ms::ZERO,
                 config: setup.config,

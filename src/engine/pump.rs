@@ -15,7 +15,7 @@ use crate::time::Ms;
 
 use super::Engine;
 use super::bytes::{Pulled, pull};
-use super::client::{Ending, Phase, Stage, Work};
+use super::client::{Client, Ending, Phase, Stage, Work};
 use super::desk::Received;
 use super::relay::Step;
 use super::splice::send;
@@ -71,32 +71,30 @@ impl<N: Net> Engine<N> {
         (TURN_BYTES / self.queue.len().max(1)).clamp(LEAST_BYTES, MOST_BYTES)
     }
 
-    /// Serves one client.
+    /// Serves one client. What it is doing is out of its place while it is served.
     pub(super) fn pump(&mut self, net: &mut N, key: Key) {
         let mut budget = self.share_bytes;
-        loop {
-            let Some(client) = self.clients.get_mut(key) else { return };
-            client.queued = false;
-            let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.queued = false;
+        let mut stage = std::mem::replace(&mut client.stage, Stage::Idle);
+        let after = loop {
+            let after = match stage {
                 Stage::Idle => self.idle(key),
                 Stage::Busy(work) => self.busy(net, key, work, &mut budget),
                 Stage::Linger { bytes_left, until } => {
                     self.linger(net, key, bytes_left, until, &mut budget)
                 }
             };
-            match self.apply(net, key, after) {
-                Applied::Gone => return,
-                Applied::Waits => break,
-                Applied::Later => {
-                    self.enqueue(key);
-                    break;
-                }
-                Applied::GoesOn if budget == 0 => {
-                    self.enqueue(key);
-                    break;
-                }
-                Applied::GoesOn => {}
+            match after {
+                After::Continue(next) if budget > 0 => stage = next,
+                After::Continue(next) => break After::Later(next),
+                after => break after,
             }
+        };
+        match self.apply(net, key, after) {
+            Applied::Gone => return,
+            Applied::Later => self.enqueue(key),
+            Applied::Waits | Applied::GoesOn => {}
         }
         self.settle(net, key);
     }
@@ -134,7 +132,8 @@ impl<N: Net> Engine<N> {
                 return;
             }
         }
-        let (at, _) = self.deadline(key);
+        let Some(client) = self.clients.get(key) else { return };
+        let (at, _) = self.deadline(client);
         if let Some(client) = self.clients.get_mut(key) {
             self.timers.set(&mut client.due, Source::Client(key), at);
         }
@@ -305,7 +304,7 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
     ) -> After {
         match self.readdress(&mut work, &mut exchange) {
             Ok(()) => self.engage(net, key, work, exchange),
@@ -314,7 +313,12 @@ impl<N: Net> Engine<N> {
     }
 
     /// Takes a request out of the buffer that goes nowhere, as far as it is here.
-    fn swallow(&mut self, work: &mut Work, mut exchange: Exchange, len: usize) -> Exchange {
+    fn swallow(
+        &mut self,
+        work: &mut Work,
+        mut exchange: Box<Exchange>,
+        len: usize,
+    ) -> Box<Exchange> {
         work.version = exchange.version;
         work.head_only = exchange.method == crate::h1::request::Method::Head;
         work.req.release(len);
@@ -330,7 +334,7 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         budget: &mut usize,
     ) -> After {
         if let Err(reason) = self.mind_hedge(net, key, &mut work, &mut exchange) {
@@ -354,7 +358,10 @@ impl<N: Net> Engine<N> {
                 self.starve(key, purpose);
                 After::Wait(Stage::Busy(work))
             }
-            Step::Complete => self.complete(work, exchange),
+            Step::Complete => {
+                let ending = self.complete(&mut work, exchange);
+                self.flush(net, key, work, ending, budget)
+            }
             Step::Switched => self.open_tunnel(work),
             Step::Lost(how) => self.lose(net, key, work, exchange, how),
             Step::ClientGone => self.abandon(key, work, Outcome::ClientGone),
@@ -391,9 +398,8 @@ impl<N: Net> Engine<N> {
     }
 
     /// When the client is due, and for what.
-    pub(super) fn deadline(&self, key: Key) -> (Ms, Reason) {
+    fn deadline(&self, client: &Client<N::Stream>) -> (Ms, Reason) {
         let config = &self.desk.config;
-        let Some(client) = self.clients.get(key) else { return (self.now, Reason::Stopped) };
         match &client.stage {
             Stage::Idle => (self.now + self.idle_ms(), Reason::HeadTimeout),
             Stage::Linger { until, .. } => (*until, Reason::ClientStalled),

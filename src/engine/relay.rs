@@ -108,12 +108,22 @@ impl<N: Net> Lanes<'_, N> {
                 Ok(0) => return Step::Wait,
                 Ok(n) => {
                     *self.budget = self.budget.saturating_sub(n);
+                    if self.is_at_rest() {
+                        return Step::Wait;
+                    }
                     if *self.budget == 0 {
                         return Step::Yield;
                     }
                 }
             }
         }
+    }
+
+    /// Whether another round would move nothing: the request is sent and the answer has not come.
+    fn is_at_rest(&self) -> bool {
+        let (work, upstream) = (&*self.work, &*self.upstream);
+        let unread = upstream.ready.has(Ready::READ) || upstream.broken.is_some();
+        self.exchange.upload.is_done() && !unread && !work.has_bytes_up() && !work.has_bytes_down()
     }
 
     /// The request lane: judge, write, make room, read.
@@ -281,6 +291,9 @@ impl<N: Net> Lanes<'_, N> {
     }
 
     fn write_down(&mut self) -> Result<usize, Step> {
+        if !self.work.has_bytes_down() {
+            return Ok(0);
+        }
         let client = &mut *self.client;
         let Work { down, resp, .. } = &mut *self.work;
         let sent = send(self.net, &mut client.sock, &mut client.ready, self.pipes, down, resp)

@@ -125,6 +125,7 @@ impl<P> Pipes<P> {
     }
 
     /// An empty pipe goes back to the others.
+    #[inline]
     pub(super) fn put_back(&mut self, conduit: &mut Conduit) {
         if let Some(key) = conduit.pipe.take_if(|_| conduit.inside == 0) {
             self.idle.push(key);
@@ -133,7 +134,16 @@ impl<P> Pipes<P> {
     }
 
     /// The lane is at its end: what is in its pipe goes nowhere.
+    #[inline]
     pub(super) fn discard(&mut self, conduit: &mut Conduit) {
+        // Most lanes have held no pipe.
+        if *conduit != Conduit::default() {
+            self.discard_used(conduit);
+        }
+    }
+
+    #[cold]
+    fn discard_used(&mut self, conduit: &mut Conduit) {
         self.put_back(conduit);
         if let Some(key) = conduit.pipe {
             self.all.remove(key);

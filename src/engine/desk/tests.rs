@@ -28,6 +28,7 @@ fn desk(service: &str) -> Desk {
         plan: Plan::default(),
         specials: Specials::new(),
         slots: Default::default(),
+        spare: Vec::new(),
         draining: false,
         now: Ms::ZERO,
     }
