@@ -45,6 +45,10 @@ impl Buf {
     pub(crate) fn attach(&mut self, mut mem: Box<[u8]>) -> Box<[u8]> {
         let kept = self.end - self.start;
         debug_assert!(mem.len() >= HEADROOM + kept);
+        if kept == 0 {
+            (self.start, self.sent, self.cut, self.end) = (HEADROOM, HEADROOM, HEADROOM, HEADROOM);
+            return std::mem::replace(&mut self.mem, mem);
+        }
         mem[HEADROOM..HEADROOM + kept].copy_from_slice(&self.mem[self.start..self.end]);
         self.rebase(HEADROOM);
         std::mem::replace(&mut self.mem, mem)
@@ -133,6 +137,11 @@ impl Buf {
     /// What the other socket may take now.
     pub(crate) fn pending(&self) -> &[u8] {
         &self.mem[self.sent..self.cut]
+    }
+
+    /// Whether the other socket may take anything now.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.sent != self.cut
     }
 
     /// The other socket took `n` bytes of [`Buf::pending`].

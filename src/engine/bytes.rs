@@ -64,7 +64,7 @@ pub(super) fn push<N: Net>(
     from: &mut Buf,
 ) -> io::Result<usize> {
     let mut sum = 0;
-    while !from.pending().is_empty() && ready.has(Ready::WRITE) {
+    while from.has_pending() && ready.has(Ready::WRITE) {
         match net.write(sock, from.pending()) {
             Ok(n) => {
                 from.wrote(n);

@@ -36,8 +36,10 @@ pub(crate) struct Client<S> {
 }
 
 /// What a client's connection is doing.
+#[derive(Default)]
 pub(crate) enum Stage {
     /// Between exchanges.
+    #[default]
     Idle,
     /// In an exchange.
     Busy(Box<Work>),
@@ -174,12 +176,12 @@ impl Work {
 
     /// Whether bytes wait for the endpoint to take them.
     pub(super) fn has_bytes_up(&self) -> bool {
-        self.up.holds_bytes() || !self.req.pending().is_empty()
+        self.up.holds_bytes() || self.req.has_pending()
     }
 
     /// Whether bytes wait for the client to take them.
     pub(super) fn has_bytes_down(&self) -> bool {
-        self.down.holds_bytes() || !self.resp.pending().is_empty()
+        self.down.holds_bytes() || self.resp.has_pending()
     }
 
     /// The request is refused before its head was understood. The method, at least, may be here:

@@ -15,7 +15,7 @@ use crate::time::Ms;
 use super::Engine;
 use super::attempt::take_back;
 use super::client::{Client, Ending, Phase, Stage, Work};
-use super::pump::{After, Applied};
+use super::pump::After;
 use super::splice::send;
 use super::timers::Timers;
 
@@ -183,8 +183,10 @@ impl<N: Net> Engine<N> {
     ) -> After {
         self.settle_account(key, &work, ending.outcome);
         if ending.keep {
-            if let Some(client) = self.clients.get_mut(key) {
-                self.pipes.lay_down(net, &mut client.sock, &work.down);
+            if work.down.is_laid_up() {
+                if let Some(client) = self.clients.get_mut(key) {
+                    net.lay_up(&mut client.sock, false);
+                }
             }
             self.pipes.discard_both(&mut work);
             work.req.give_up();
@@ -281,22 +283,17 @@ impl<N: Net> Engine<N> {
     /// Something has taken too long.
     pub(super) fn client_due(&mut self, net: &mut N, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
+        let gone = client.ready.has(Ready::GONE);
+        let after = match std::mem::take(&mut client.stage) {
             // It has sent a request, and waits for memory to have it read: that is our fault.
             Stage::Idle if client.starved => After::Wait(Stage::Idle),
             Stage::Idle => return self.idle_due(net, key),
             Stage::Linger { .. } => After::Close,
             Stage::Busy(work) => self.work_due(net, key, work),
         };
-        match self.apply(net, key, after) {
-            Applied::GoesOn => self.pump(net, key),
-            // It waits for something else from now on, and has a deadline for that.
-            Applied::Waits => self.settle(net, key),
-            Applied::Later => {
-                self.enqueue(key);
-                self.settle(net, key);
-            }
-            Applied::Gone => {}
+        match after {
+            After::Continue(stage) => self.serve(net, key, stage, gone),
+            after => self.conclude(net, key, after),
         }
     }
 
@@ -310,7 +307,7 @@ impl<N: Net> Engine<N> {
         self.pump(net, key);
         let idle = |client: &Client<_>| matches!(client.stage, Stage::Idle) && !client.starved;
         if self.clients.get(key).is_some_and(idle) && accepted == self.stats.accepted {
-            self.apply(net, key, After::Close);
+            self.conclude(net, key, After::Close);
         }
     }
 
@@ -331,7 +328,8 @@ impl<N: Net> Engine<N> {
             Phase::Held(exchange) => self.held(net, key, work, exchange),
             Phase::Tunnel(tunnel) => self.tunnel_due(net, key, work, tunnel),
             Phase::Relay(mut exchange) => {
-                if self.hedge_deadline(&work).is_some_and(|at| at <= self.now) {
+                let connecting = self.is_connecting(&work);
+                if self.hedge_deadline(&work, connecting).is_some_and(|at| at <= self.now) {
                     let started = self.start_hedge(net, key, &mut work, &mut exchange);
                     if let Err(reason) = started {
                         return self.give_in(net, key, work, exchange, reason);
@@ -345,7 +343,8 @@ impl<N: Net> Engine<N> {
                     exchange.expects = false;
                     self.say(&mut work, b"HTTP/1.1 100 Continue\r\n\r\n");
                 }
-                let (at, reason) = self.relay_deadline(&work, &exchange);
+                let connecting = self.is_connecting(&work);
+                let (at, reason) = self.relay_deadline(&work, &exchange, connecting);
                 if at > self.now {
                     work.phase = Phase::Relay(exchange);
                     return After::Continue(Stage::Busy(work));
@@ -363,7 +362,7 @@ impl<N: Net> Engine<N> {
     /// Ends a client's connection whatever it is doing.
     pub(super) fn drop_client(&mut self, net: &mut N, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
+        let after = match std::mem::take(&mut client.stage) {
             Stage::Idle | Stage::Linger { .. } => After::Close,
             Stage::Busy(mut work) => {
                 match work.phase {
@@ -377,7 +376,7 @@ impl<N: Net> Engine<N> {
                 After::Abort
             }
         };
-        self.apply(net, key, after);
+        self.conclude(net, key, after);
     }
 
     /// Ends every connection.

@@ -15,7 +15,7 @@ use crate::time::Ms;
 
 use super::Engine;
 use super::bytes::{Pulled, pull};
-use super::client::{Client, Ending, Phase, Stage, Work};
+use super::client::{Ending, Phase, Stage, Work};
 use super::desk::Received;
 use super::relay::Step;
 use super::splice::send;
@@ -52,19 +52,6 @@ pub(super) enum After {
     Abort,
 }
 
-/// What has become of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Applied {
-    /// There may be more to do.
-    GoesOn,
-    /// Something must happen first.
-    Waits,
-    /// The next turn has more to do.
-    Later,
-    /// It is closed.
-    Gone,
-}
-
 impl<N: Net> Engine<N> {
     /// What each client may move that is served in this turn.
     pub(super) fn share(&self) -> usize {
@@ -73,14 +60,19 @@ impl<N: Net> Engine<N> {
 
     /// Serves one client. What it is doing is out of its place while it is served.
     pub(super) fn pump(&mut self, net: &mut N, key: Key) {
-        let mut budget = self.share_bytes;
         let Some(client) = self.clients.get_mut(key) else { return };
         client.queued = false;
-        let mut stage = std::mem::replace(&mut client.stage, Stage::Idle);
+        let (gone, stage) = (client.ready.has(Ready::GONE), std::mem::take(&mut client.stage));
+        self.serve(net, key, stage, gone);
+    }
+
+    /// Goes on with what a client is doing, until nothing more is possible or its budget is spent.
+    pub(super) fn serve(&mut self, net: &mut N, key: Key, mut stage: Stage, gone: bool) {
+        let mut budget = self.share_bytes;
         let after = loop {
             let after = match stage {
                 Stage::Idle => self.idle(key),
-                Stage::Busy(work) => self.busy(net, key, work, &mut budget),
+                Stage::Busy(work) => self.busy(net, key, work, gone, &mut budget),
                 Stage::Linger { bytes_left, until } => {
                     self.linger(net, key, bytes_left, until, &mut budget)
                 }
@@ -91,39 +83,28 @@ impl<N: Net> Engine<N> {
                 after => break after,
             }
         };
-        match self.apply(net, key, after) {
-            Applied::Gone => return,
-            Applied::Later => self.enqueue(key),
-            Applied::Waits | Applied::GoesOn => {}
-        }
-        self.settle(net, key);
+        self.conclude(net, key, after);
     }
 
-    /// Carries out what a piece of work came to.
-    pub(super) fn apply(&mut self, net: &mut N, key: Key, after: After) -> Applied {
-        let (stage, applied) = match after {
+    /// Carries out what serving came to. What the client is doing goes back to its place, its
+    /// deadline is set, and events are reported from now on.
+    pub(super) fn conclude(&mut self, net: &mut N, key: Key, after: After) {
+        let (stage, later) = match after {
             After::Close | After::Abort => {
                 if let Some(client) = self.clients.remove(key) {
                     if matches!(after, After::Abort) {
                         net.abort(client.sock);
                     }
                 }
-                return Applied::Gone;
+                return;
             }
-            After::Wait(stage) => (stage, Applied::Waits),
-            After::Later(stage) => (stage, Applied::Later),
-            After::Continue(stage) => (stage, Applied::GoesOn),
+            After::Wait(stage) => (stage, false),
+            After::Later(stage) | After::Continue(stage) => (stage, true),
         };
-        match self.clients.get_mut(key) {
-            Some(client) => client.stage = stage,
-            None => return Applied::Gone,
-        }
-        applied
-    }
-
-    /// After serving: events are reported from now on, and the deadline is set.
-    pub(super) fn settle(&mut self, net: &mut N, key: Key) {
+        let (at, _) = self.deadline(&stage);
         let Some(client) = self.clients.get_mut(key) else { return };
+        client.stage = stage;
+        self.timers.set(&mut client.due, Source::Client(key), at);
         if !client.watched {
             client.watched = true;
             if let Err(error) = net.watch(&mut client.sock, Source::Client(key)) {
@@ -132,10 +113,8 @@ impl<N: Net> Engine<N> {
                 return;
             }
         }
-        let Some(client) = self.clients.get(key) else { return };
-        let (at, _) = self.deadline(client);
-        if let Some(client) = self.clients.get_mut(key) {
-            self.timers.set(&mut client.due, Source::Client(key), at);
+        if later {
+            self.enqueue(key);
         }
         self.check_nothing_possible(key);
     }
@@ -159,8 +138,14 @@ impl<N: Net> Engine<N> {
         After::Continue(Stage::Busy(work))
     }
 
-    fn busy(&mut self, net: &mut N, key: Key, mut work: Box<Work>, budget: &mut usize) -> After {
-        let gone = self.clients.get(key).is_none_or(|client| client.ready.has(Ready::GONE));
+    fn busy(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        gone: bool,
+        budget: &mut usize,
+    ) -> After {
         // Both ends of a tunnel may have been sent, and bytes before the client's lie unread.
         if gone && work.begun && !matches!(work.phase, Phase::Tunnel(_)) {
             return self.abandon(key, work, Outcome::ClientGone);
@@ -190,7 +175,9 @@ impl<N: Net> Engine<N> {
     ) -> After {
         loop {
             let empty = empty_lines(work.req.fresh());
-            work.req.discard(empty);
+            if empty > 0 {
+                work.req.discard(empty);
+            }
             if !work.req.is_empty() {
                 self.begin(&mut work);
                 let limit = self.desk.config.max_head_bytes;
@@ -398,9 +385,9 @@ impl<N: Net> Engine<N> {
     }
 
     /// When the client is due, and for what.
-    fn deadline(&self, client: &Client<N::Stream>) -> (Ms, Reason) {
+    fn deadline(&self, stage: &Stage) -> (Ms, Reason) {
         let config = &self.desk.config;
-        match &client.stage {
+        match stage {
             Stage::Idle => (self.now + self.idle_ms(), Reason::HeadTimeout),
             Stage::Linger { until, .. } => (*until, Reason::ClientStalled),
             Stage::Busy(work) => match &work.phase {
@@ -410,9 +397,10 @@ impl<N: Net> Engine<N> {
                 Phase::Tunnel(_) => self.tunnel_deadline(work),
                 Phase::Flush(_) => (work.down_at + config.write_stall_ms, Reason::ClientStalled),
                 Phase::Relay(exchange) => {
-                    let (at, reason) = self.relay_deadline(work, exchange);
+                    let connecting = self.is_connecting(work);
+                    let (at, reason) = self.relay_deadline(work, exchange, connecting);
                     let own = self.continue_deadline(work, exchange);
-                    let hedge = self.hedge_deadline(work);
+                    let hedge = self.hedge_deadline(work, connecting);
                     let soonest = own.into_iter().chain(hedge).chain([at]).min();
                     (soonest.unwrap_or(at), reason)
                 }
@@ -428,12 +416,16 @@ impl<N: Net> Engine<N> {
     }
 
     /// Everything that may take too long while an exchange runs; the first counts (`B8.4`).
-    pub(super) fn relay_deadline(&self, work: &Work, exchange: &Exchange) -> (Ms, Reason) {
-        use super::client::UpState;
+    /// `connecting`: the upstream connection does not stand yet.
+    pub(super) fn relay_deadline(
+        &self,
+        work: &Work,
+        exchange: &Exchange,
+        connecting: bool,
+    ) -> (Ms, Reason) {
         use crate::endpoint::Failure;
         let config = &self.desk.config;
-        let upstream = work.link.and_then(|link| self.upstreams.get(link));
-        if upstream.is_some_and(|u| matches!(u.state, UpState::Connecting { .. })) {
+        if connecting {
             let reason = Reason::Unreached(Failure::Timeout);
             return (work.attempt_at + config.connect_ms, reason);
         }
@@ -485,7 +477,7 @@ impl<N: Net> Engine<N> {
                     debug_assert!(!work.up.holds_bytes() || !can_pour, "unsent request");
                     let detour = work.down.holds_bytes();
                     let full = work.resp.has_memory() && work.resp.room_compacted() == 0;
-                    let blocked = !exchange.answering() && !work.resp.pending().is_empty();
+                    let blocked = !exchange.answering() && work.resp.has_pending();
                     debug_assert!(
                         full || blocked || detour || !upstream.ready.has(Ready::READ),
                         "unread answer"

@@ -210,7 +210,7 @@ impl<N: Net> Lanes<'_, N> {
                 return Ok(());
             }
         }
-        if req.pending().is_empty() && req.written() > 0 {
+        if !req.has_pending() && req.written() > 0 {
             // The point of no return: from here the request cannot be repeated.
             self.exchange.committed = true;
             req.forget();
@@ -286,8 +286,7 @@ impl<N: Net> Lanes<'_, N> {
     /// An interim response waits for the client, and more may stand behind it unjudged: an end
     /// that was read now would be judged before those bytes.
     fn interim_blocked(&self) -> bool {
-        matches!(self.exchange.download, Download::Waiting { .. })
-            && !self.work.resp.pending().is_empty()
+        matches!(self.exchange.download, Download::Waiting { .. }) && self.work.resp.has_pending()
     }
 
     fn write_down(&mut self) -> Result<usize, Step> {
@@ -317,7 +316,7 @@ impl<N: Net> Lanes<'_, N> {
         if resp.has_memory() {
             resp.compact();
             let waiting = matches!(self.exchange.download, Download::Waiting { .. });
-            if resp.room() > 0 || !waiting || !resp.pending().is_empty() {
+            if resp.room() > 0 || !waiting || resp.has_pending() {
                 return Ok(resp.room() > 0);
             }
         }
@@ -346,7 +345,7 @@ impl<N: Net> Lanes<'_, N> {
     fn judge_down(&mut self) -> Result<(), Step> {
         while let Download::Waiting { search, .. } = &mut self.exchange.download {
             // A head is rewritten at the front of the buffer: what stands before it leaves first.
-            if !self.work.resp.pending().is_empty() || self.work.resp.is_empty() {
+            if self.work.resp.has_pending() || self.work.resp.is_empty() {
                 return Ok(());
             }
             let limits = self.desk.response_limits();

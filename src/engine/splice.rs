@@ -67,6 +67,12 @@ impl Conduit {
         self.inside > 0
     }
 
+    /// Whether the kernel lays up more for the client than for others. When the answer has ended
+    /// and its connection lives on, it must be as any other again.
+    pub(super) fn is_laid_up(&self) -> bool {
+        self.laid_up
+    }
+
     /// Whether the next bytes had better take the detour.
     pub(super) fn is_wide(&self) -> bool {
         self.wide
@@ -150,13 +156,6 @@ impl<P> Pipes<P> {
         }
         self.laid_up -= usize::from(conduit.laid_up);
         *conduit = Conduit::default();
-    }
-
-    /// The answer has ended and its connection lives on: as for any other from here on.
-    pub(super) fn lay_down<N: Net>(&self, net: &mut N, sock: &mut N::Stream, conduit: &Conduit) {
-        if conduit.laid_up {
-            net.lay_up(sock, false);
-        }
     }
 
     /// As [`Pipes::discard`], for both lanes.
