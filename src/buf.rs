@@ -92,6 +92,11 @@ impl Buf {
         &self.mem[self.cut..self.end]
     }
 
+    /// How many bytes that is.
+    pub(crate) fn fresh_len(&self) -> usize {
+        self.end - self.cut
+    }
+
     /// Framing has judged: `n` more bytes belong to the message.
     pub(crate) fn release(&mut self, n: usize) {
         self.cut += n;

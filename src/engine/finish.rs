@@ -188,14 +188,14 @@ impl<N: Net> Engine<N> {
                     net.lay_up(&mut client.sock, false);
                 }
             }
-            self.pipes.discard_both(&mut work);
             work.req.give_up();
-            work.clear();
-            self.bufs.give_back(work.resp.detach());
             if work.req.is_empty() {
                 self.give_back(work);
                 return After::Continue(Stage::Idle);
             }
+            self.pipes.discard_both(&mut work);
+            work.clear();
+            self.bufs.give_back(work.resp.detach());
             return After::Continue(Stage::Busy(work));
         }
         self.give_back(work);

@@ -71,7 +71,7 @@ impl<N: Net> Engine<N> {
         let mut budget = self.share_bytes;
         let after = loop {
             let after = match stage {
-                Stage::Idle => self.idle(key),
+                Stage::Idle => self.idle(net, key, gone, &mut budget),
                 Stage::Busy(work) => self.busy(net, key, work, gone, &mut budget),
                 Stage::Linger { bytes_left, until } => {
                     self.linger(net, key, bytes_left, until, &mut budget)
@@ -120,12 +120,11 @@ impl<N: Net> Engine<N> {
     }
 
     /// Between exchanges: if there may be input, borrow what is needed to read it.
-    fn idle(&mut self, key: Key) -> After {
-        let Some(client) = self.clients.get_mut(key) else { return After::Close };
-        if client.ready.has(Ready::GONE) {
+    fn idle(&mut self, net: &mut N, key: Key, gone: bool, budget: &mut usize) -> After {
+        if gone {
             return After::Close;
         }
-        if !client.ready.has(Ready::READ) {
+        if !self.clients.get(key).is_some_and(|client| client.ready.has(Ready::READ)) {
             return After::Wait(Stage::Idle);
         }
         let Some(mem) = self.bufs.lend(1, Purpose::Head) else {
@@ -135,7 +134,7 @@ impl<N: Net> Engine<N> {
         let mut work = self.spare.pop().unwrap_or_else(|| Box::new(Work::new()));
         work.clear();
         work.req.attach(mem);
-        After::Continue(Stage::Busy(work))
+        self.read_head(net, key, work, Search::default(), budget)
     }
 
     fn busy(
@@ -398,11 +397,14 @@ impl<N: Net> Engine<N> {
                 Phase::Flush(_) => (work.down_at + config.write_stall_ms, Reason::ClientStalled),
                 Phase::Relay(exchange) => {
                     let connecting = self.is_connecting(work);
-                    let (at, reason) = self.relay_deadline(work, exchange, connecting);
-                    let own = self.continue_deadline(work, exchange);
-                    let hedge = self.hedge_deadline(work, connecting);
-                    let soonest = own.into_iter().chain(hedge).chain([at]).min();
-                    (soonest.unwrap_or(at), reason)
+                    let (mut at, reason) = self.relay_deadline(work, exchange, connecting);
+                    if let Some(own) = self.continue_deadline(work, exchange) {
+                        at = at.min(own);
+                    }
+                    if let Some(hedge) = self.hedge_deadline(work, connecting) {
+                        at = at.min(hedge);
+                    }
+                    (at, reason)
                 }
             },
         }

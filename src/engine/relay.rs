@@ -103,12 +103,18 @@ impl<N: Net> Lanes<'_, N> {
     /// move costs of it.
     fn run(&mut self) -> Step {
         loop {
-            match self.up().and_then(|up| self.down().map(|down| up + down)) {
+            let up = if self.is_request_sent() { Ok(0) } else { self.up() };
+            let moved = match up {
+                Ok(up) if self.is_answer_awaited() => Ok(up),
+                Ok(up) => self.down().map(|down| up + down),
+                Err(step) => Err(step),
+            };
+            match moved {
                 Err(step) => return step,
                 Ok(0) => return Step::Wait,
                 Ok(n) => {
                     *self.budget = self.budget.saturating_sub(n);
-                    if self.is_at_rest() {
+                    if self.is_request_sent() && self.is_answer_awaited() {
                         return Step::Wait;
                     }
                     if *self.budget == 0 {
@@ -119,11 +125,16 @@ impl<N: Net> Lanes<'_, N> {
         }
     }
 
-    /// Whether another round would move nothing: the request is sent and the answer has not come.
-    fn is_at_rest(&self) -> bool {
-        let (work, upstream) = (&*self.work, &*self.upstream);
-        let unread = upstream.ready.has(Ready::READ) || upstream.broken.is_some();
-        self.exchange.upload.is_done() && !unread && !work.has_bytes_up() && !work.has_bytes_down()
+    /// Whether nothing is left to do in the request lane.
+    fn is_request_sent(&self) -> bool {
+        self.exchange.upload.is_done() && !self.work.has_bytes_up() && !self.upstream.coming
+    }
+
+    /// Whether nothing can be done in the answer lane until the endpoint says something.
+    fn is_answer_awaited(&self) -> bool {
+        let unread = self.upstream.ready.has(Ready::READ) || self.upstream.broken.is_some();
+        let waits = matches!(self.exchange.download, Download::Waiting { .. });
+        waits && !unread && !self.work.resp.has_memory()
     }
 
     /// The request lane: judge, write, make room, read.

@@ -226,7 +226,18 @@ pub(super) fn fill<N: Net>(
 
 /// Writes what is in the pipe until it is empty or would block; gives how many bytes went,
 /// and what went wrong behind them.
+#[inline]
 pub(super) fn pour<N: Net>(
+    net: &mut N,
+    sock: &mut N::Stream,
+    ready: &mut Ready,
+    pipes: &mut Pipes<N::Pipe>,
+    conduit: &mut Conduit,
+) -> (usize, Option<io::Error>) {
+    if conduit.holds_bytes() { pour_out(net, sock, ready, pipes, conduit) } else { (0, None) }
+}
+
+fn pour_out<N: Net>(
     net: &mut N,
     sock: &mut N::Stream,
     ready: &mut Ready,
