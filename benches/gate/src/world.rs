@@ -5,6 +5,8 @@
 //! of [`counted_turn`], strace by a call on both sides of it that nothing else here makes. This
 //! file does not know who counts.
 
+#![allow(clippy::disallowed_methods, reason = "outside the library there is a clock")]
+
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::os::unix::process::parent_id;
