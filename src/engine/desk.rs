@@ -16,7 +16,7 @@ use crate::exchange::Exchange;
 use crate::h1::answer::Answer;
 use crate::h1::head::{self, RequestHead, ResponseHead, Slots};
 use crate::h1::range::Whole;
-use crate::h1::request::{self, RequestFacts, Specials};
+use crate::h1::request::{self, RequestFacts};
 use crate::h1::response::ResponseFacts;
 use crate::h1::rewrite::{Changes, Forwarding, Plan, RequestWay, ResponseWay};
 use crate::h1::{Bad, Limits, Version};
@@ -97,7 +97,6 @@ pub(crate) struct Desk {
     /// Idle connections that must be closed: their endpoint is gone.
     pub(crate) closed: Vec<Key>,
     pub(crate) plan: Plan,
-    pub(crate) specials: Specials,
     /// Room for the lines of a head, while one is looked at.
     pub(crate) slots: Slots,
     /// Exchanges that are over, for their memory: one is never moved while it lasts.
@@ -161,7 +160,7 @@ impl Desk {
             Ok(None) => return Received::Partial,
             Err(bad) => return Received::Refused(Reason::Request(bad), None),
         };
-        let facts = match request::read(&mut head, &mut self.specials) {
+        let facts = match request::read(&mut head) {
             Ok(facts) => facts,
             Err(bad) => return Received::Refused(Reason::Request(bad), None),
         };
@@ -369,7 +368,7 @@ impl Desk {
         };
         let (base, query) = endpoint.map_or(("", ""), |e| (e.base(), e.query()));
         let target = |out: &mut Vec<u8>| put_target(out, base, query, rest);
-        self.plan.request(head, facts, &self.specials, &way, target);
+        self.plan.request(head, facts, &way, target);
     }
 
     /// Plans how a response head goes on. Gives `false` if it goes on exactly as it came.
@@ -386,7 +385,7 @@ impl Desk {
         }
         let changes = (!edit.is_empty()).then_some(&edit.changes);
         let way = ResponseWay { client, keep, via: self.config.via, changes };
-        self.plan.response(head, facts, &self.specials, &way)
+        self.plan.response(head, facts, &way)
     }
 
     /// `trip.peer` has disappointed the request.

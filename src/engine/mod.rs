@@ -173,7 +173,6 @@ impl<N: Net> Engine<N> {
                 rng: Rng::from_seed(setup.seed),
                 closed: Vec::new(),
                 plan: Plan::default(),
-                specials: Vec::new(),
                 slots: Default::default(),
                 spare: Vec::new(),
                 draining: false,

@@ -397,8 +397,7 @@ impl<N: Net> Lanes<'_, N> {
                 Err(bad) => return Err(Step::BadResponse(bad)),
             };
             let (method, wrapping) = (exchange.method, exchange.wrapping());
-            let facts = response::read(&head, method, wrapping, &mut self.desk.specials)
-                .map_err(Step::BadResponse)?;
+            let facts = response::read(&head, method, wrapping).map_err(Step::BadResponse)?;
             let length = match facts.body {
                 Body::Length(length) => Some(length),
                 _ => None,
@@ -429,8 +428,7 @@ impl<N: Net> Lanes<'_, N> {
             Err(bad) => return Err(Step::BadResponse(bad)),
         };
         let (method, wrapping) = (exchange.method, exchange.wrapping());
-        let facts = response::read(&head, method, wrapping, &mut self.desk.specials)
-            .map_err(Step::BadResponse)?;
+        let facts = response::read(&head, method, wrapping).map_err(Step::BadResponse)?;
         if facts.switches() && !exchange.may_switch(&head) {
             return Err(Step::BadResponse(Bad::Upgrade));
         }

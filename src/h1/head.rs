@@ -6,7 +6,7 @@
 use core::net::Ipv6Addr;
 
 use super::field::{Name, list};
-use super::lines::{self, Begun, Line};
+use super::lines::{self, Begun, Line, Special};
 use super::{Bad, Limits, Version};
 
 pub(crate) use super::lines::{MAX_FIELDS, Slots};
@@ -48,13 +48,12 @@ pub(crate) fn empty_lines(bytes: &[u8]) -> usize {
 pub struct Fields<'a> {
     head: &'a [u8],
     lines: &'a [Line],
-    /// Which of the first 64 have a name that may mean something to a proxy.
-    known: u64,
+    specials: &'a [Special],
 }
 
 impl<'a> Fields<'a> {
     fn new(head: &'a [u8], slots: &'a Slots) -> Fields<'a> {
-        Fields { head, lines: slots.lines(), known: slots.known() }
+        Fields { head, lines: slots.lines(), specials: slots.specials() }
     }
 
     fn part(&self, from: u32, to: u32) -> &'a [u8] {
@@ -76,23 +75,16 @@ impl<'a> Fields<'a> {
         self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
-    /// The lines whose names mean something to a proxy: index, name and value, in order.
-    pub(super) fn known(&self) -> impl Iterator<Item = (u16, Name, &'a [u8])> + use<'a> {
+    /// The lines that mean something to a proxy, in order: which, and their index.
+    pub(super) fn specials(&self) -> &'a [Special] {
+        self.specials
+    }
+
+    /// The values of the lines called `name`, which is one that a proxy knows.
+    pub(super) fn all(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let fields = *self;
-        let mut marks = self.known;
-        let mut behind = 64..self.lines.len();
-        core::iter::from_fn(move || {
-            loop {
-                let index =
-                    if marks != 0 { marks.trailing_zeros() as usize } else { behind.next()? };
-                marks &= marks.wrapping_sub(1);
-                let (text, value) = fields.split(fields.lines.get(index)?);
-                let name = Name::of(text);
-                if name != Name::Other {
-                    return Some((index as u16, name, value));
-                }
-            }
-        })
+        let called = fields.specials.iter().filter(move |(special, _)| *special == name);
+        called.map(move |&(_, index)| fields.value(index))
     }
 
     /// The value of line `index`.
@@ -108,16 +100,13 @@ impl<'a> Fields<'a> {
 
     /// Everything that `Connection` fields name, as one list.
     pub(crate) fn connection_options(&self) -> Vec<u8> {
-        let named = self.iter().filter(|(n, _)| Name::of(n) == Name::Connection);
-        let values: Vec<&[u8]> = named.map(|(_, value)| value).collect();
-        values.join(&b',')
+        self.all(Name::Connection).collect::<Vec<_>>().join(&b',')
     }
 
     /// Whether a `Connection` field names `name` (RFC 9110 section 7.6.1).
     pub(crate) fn names(&self, name: &[u8]) -> bool {
-        self.iter()
-            .filter(|(n, _)| Name::of(n) == Name::Connection)
-            .any(|(_, value)| list(value).any(|word| word.eq_ignore_ascii_case(name)))
+        let is_it = |word: &[u8]| word.eq_ignore_ascii_case(name);
+        self.all(Name::Connection).any(|value| list(value).any(is_it))
     }
 }
 
@@ -151,8 +140,7 @@ impl<'a> RequestHead<'a> {
 
     /// Whom the request is for: the authority of an absolute-form target, else the Host field.
     pub fn authority(&self) -> Option<&'a [u8]> {
-        let host = || self.fields.known().find(|(_, name, _)| *name == Name::Host);
-        self.authority.or_else(|| host().map(|(_, _, value)| value))
+        self.authority.or_else(|| self.fields.all(Name::Host).next())
     }
 
     /// The value of the first field line called `name`, in any case.

@@ -40,9 +40,6 @@ impl Method {
     }
 }
 
-/// The field lines that mean something to a proxy, by index, in order.
-pub(crate) type Specials = Vec<(Name, u16)>;
-
 /// What a proxy acts on in a request.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestFacts {
@@ -73,20 +70,15 @@ impl RequestFacts {
     }
 }
 
-/// Reads the facts of `head`, cuts an absolute-form target, and notes the special lines.
-pub(crate) fn read(
-    head: &mut RequestHead<'_>,
-    specials: &mut Specials,
-) -> Result<RequestFacts, Bad> {
+/// Reads the facts of `head`, and cuts an absolute-form target.
+pub(crate) fn read(head: &mut RequestHead<'_>) -> Result<RequestFacts, Bad> {
     if head.method == b"CONNECT" {
         return Err(Bad::Method);
     }
     read_target(head)?;
     let mut scan = Scan::default();
-    specials.clear();
-    for (index, name, value) in head.fields.known() {
-        scan.note(name, value, head.version)?;
-        specials.push((name, index));
+    for &(name, index) in head.fields.specials() {
+        scan.note(name, head.fields.value(index), head.version)?;
     }
     if scan.names_fields && head.fields.names(b"idempotency-key") {
         scan.idempotency_key = false;
@@ -292,7 +284,7 @@ mod tests {
         let limits = Limits { head_bytes: 9999, fields: 50, target_bytes: 999 };
         let mut slots = slots();
         let mut head = parse_request(text.as_bytes(), &mut slots, &limits)?.expect("whole");
-        read(&mut head, &mut Vec::new())
+        read(&mut head)
     }
 
     fn with(lines: &str) -> Result<RequestFacts, Bad> {

@@ -18,7 +18,7 @@ use super::address::push_ip;
 use super::body::Body;
 use super::field::Name;
 use super::head::{Fields, RequestHead, ResponseHead};
-use super::request::{RequestFacts, Specials};
+use super::request::RequestFacts;
 use super::response::ResponseFacts;
 
 /// What the name of this proxy is in `Via` and `Proxy-Status`.
@@ -79,7 +79,6 @@ impl Plan {
         &mut self,
         head: &RequestHead<'_>,
         facts: &RequestFacts,
-        specials: &Specials,
         way: &RequestWay<'_>,
         write_target: impl FnOnce(&mut Vec<u8>),
     ) {
@@ -93,10 +92,10 @@ impl Plan {
             self.line(b"Host: ", host);
         }
         if way.forwarding != Forwarding::Off {
-            self.forwarded(head, specials, way);
+            self.forwarded(head, way);
         }
         if way.via {
-            self.joined(b"Via: ", head.fields, specials, Name::Via, via(head.version).as_bytes());
+            self.joined(b"Via: ", head.fields, Name::Via, via(head.version).as_bytes());
         }
         self.for_the_next_hop(facts);
         if let Some(hops) = facts.max_forwards {
@@ -120,7 +119,7 @@ impl Plan {
             Name::ContentLength => std::mem::replace(&mut seen_length, true),
             _ => name.is_hop_by_hop(),
         };
-        self.drop_lines(head.fields, specials, facts.names_fields, way.changes, goes);
+        self.drop_lines(head.fields, facts.names_fields, way.changes, goes);
     }
 
     /// Plans how the response goes on. Gives `false` if it goes on exactly as it came.
@@ -128,7 +127,6 @@ impl Plan {
         &mut self,
         head: &ResponseHead<'_>,
         facts: &ResponseFacts,
-        specials: &Specials,
         way: &ResponseWay<'_>,
     ) -> bool {
         self.begin(head.fields);
@@ -154,12 +152,12 @@ impl Plan {
         }
         if facts.upgrade && !old_client {
             self.prefix.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: ");
-            self.values(head.fields, specials, Name::Upgrade);
+            self.values(head.fields, Name::Upgrade);
             self.prefix.truncate(self.prefix.len() - b", ".len());
             self.prefix.extend_from_slice(b"\r\n");
         }
         if way.via {
-            self.joined(b"Via: ", head.fields, specials, Name::Via, via(head.version).as_bytes());
+            self.joined(b"Via: ", head.fields, Name::Via, via(head.version).as_bytes());
         }
         // An answer to HEAD has the fields of one to GET, and no body that would show.
         let chunked = matches!(facts.body, Body::Chunked(_)) || facts.body.is_done();
@@ -171,7 +169,7 @@ impl Plan {
             Name::Via => way.via,
             _ => name.is_hop_by_hop(),
         };
-        self.drop_lines(head.fields, specials, facts.names_fields, way.changes, goes);
+        self.drop_lines(head.fields, facts.names_fields, way.changes, goes);
         // A line that goes may stand right behind the start line, and then widens its range.
         let only_start = self.drops == [(0, line_end as u32)];
         !only_start || self.prefix != head.bytes[..line_end]
@@ -209,17 +207,17 @@ impl Plan {
     }
 
     /// `B7.5`: who asked, for which host, over what.
-    fn forwarded(&mut self, head: &RequestHead<'_>, specials: &Specials, way: &RequestWay<'_>) {
+    fn forwarded(&mut self, head: &RequestHead<'_>, way: &RequestWay<'_>) {
         let append = way.forwarding == Forwarding::Append;
         if let Some(peer) = way.peer {
             self.prefix.extend_from_slice(b"X-Forwarded-For: ");
             if append {
-                self.values(head.fields, specials, Name::XForwardedFor);
+                self.values(head.fields, Name::XForwardedFor);
             }
             push_ip(&mut self.prefix, peer);
             self.prefix.extend_from_slice(b"\r\n");
         }
-        let came = |name| append && specials.iter().any(|(special, _)| *special == name);
+        let came = |name| append && head.fields.all(name).next().is_some();
         if !came(Name::XForwardedHost) {
             if let Some(host) = head.authority().filter(|host| !host.is_empty()) {
                 self.line(b"X-Forwarded-Host: ", host);
@@ -231,27 +229,23 @@ impl Plan {
     }
 
     /// One line with all earlier values of `name`, then `last`.
-    fn joined(&mut self, text: &[u8], from: Fields<'_>, all: &Specials, name: Name, last: &[u8]) {
+    fn joined(&mut self, text: &[u8], from: Fields<'_>, name: Name, last: &[u8]) {
         self.prefix.extend_from_slice(text);
-        self.values(from, all, name);
+        self.values(from, name);
         self.prefix.extend_from_slice(last);
         self.prefix.extend_from_slice(b"\r\n");
     }
 
-    fn values(&mut self, fields: Fields<'_>, specials: &Specials, name: Name) {
-        for (_, index) in specials.iter().filter(|(special, _)| *special == name) {
-            let value = fields.value(*index);
-            if !value.is_empty() {
-                self.prefix.extend_from_slice(value);
-                self.prefix.extend_from_slice(b", ");
-            }
+    fn values(&mut self, fields: Fields<'_>, name: Name) {
+        for value in fields.all(name).filter(|value| !value.is_empty()) {
+            self.prefix.extend_from_slice(value);
+            self.prefix.extend_from_slice(b", ");
         }
     }
 
     fn drop_lines(
         &mut self,
         fields: Fields<'_>,
-        specials: &Specials,
         names_fields: bool,
         changes: Option<&Changes>,
         mut goes: impl FnMut(Name, &[u8]) -> bool,
@@ -275,7 +269,7 @@ impl Plan {
             }
             return;
         }
-        for &(name, index) in specials {
+        for &(name, index) in fields.specials() {
             if goes(name, fields.value(index)) {
                 self.drop_line(fields, usize::from(index));
             }
@@ -328,20 +322,19 @@ mod tests {
 
     fn request_with(lines: &str, way: &RequestWay<'_>) -> String {
         let came = format!("{lines}\r\n");
-        let (mut slots, mut specials, mut plan) = (slots(), Vec::new(), Plan::default());
+        let (mut slots, mut plan) = (slots(), Plan::default());
         let mut head = parse_request(came.as_bytes(), &mut slots, &LIMITS).unwrap().unwrap();
-        let facts = request::read(&mut head, &mut specials).unwrap();
-        plan.request(&head, &facts, &specials, way, |out| out.extend_from_slice(b"/new"));
+        let facts = request::read(&mut head).unwrap();
+        plan.request(&head, &facts, way, |out| out.extend_from_slice(b"/new"));
         self::text(&plan, came.as_bytes())
     }
 
     fn response_with(lines: &str, way: &ResponseWay<'_>) -> (bool, String) {
         let came = format!("{lines}\r\n");
-        let (mut slots, mut specials, mut plan) = (slots(), Vec::new(), Plan::default());
+        let (mut slots, mut plan) = (slots(), Plan::default());
         let head = parse_response(came.as_bytes(), &mut slots, &LIMITS).unwrap().unwrap();
-        let facts =
-            response::read(&head, request::Method::Get, Wrapping::Keep, &mut specials).unwrap();
-        let changed = plan.response(&head, &facts, &specials, way);
+        let facts = response::read(&head, request::Method::Get, Wrapping::Keep).unwrap();
+        let changed = plan.response(&head, &facts, way);
         (changed, self::text(&plan, came.as_bytes()))
     }
 

@@ -26,7 +26,6 @@ fn desk(service: &str) -> Desk {
         peers: Peers::new(9, 9, false),
         closed: Vec::new(),
         plan: Plan::default(),
-        specials: Specials::new(),
         slots: Default::default(),
         spare: Vec::new(),
         draining: false,
