@@ -343,7 +343,6 @@ impl<N: Net> Engine<N> {
         } else {
             self.detach(work);
         }
-        self.desk.succeeded(&work.trip);
         work.down_at = self.now;
         let ending = Ending {
             outcome: Outcome::Answered,
@@ -357,12 +356,7 @@ impl<N: Net> Engine<N> {
     /// `trip.peer` has answered: what that shows of it is noted.
     pub(super) fn answered_by(&mut self, work: &Work, idle_limit_ms: Option<u64>) {
         let reused = work.link.and_then(|link| self.upstreams.get(link)).is_some_and(|u| u.reused);
-        if let Some(peer) = work.trip.peer.and_then(|peer| self.desk.peers.get_mut(peer)) {
-            idle_limit_ms.into_iter().for_each(|ms| peer.health.limit_idle(ms));
-            if reused {
-                peer.health.survived_reuse();
-            }
-        }
+        self.desk.succeeded(&work.trip, idle_limit_ms, reused);
     }
 
     /// Puts the upstream connection into the pool, unless it shows anything but silence (`B6.3`).

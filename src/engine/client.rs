@@ -199,6 +199,13 @@ pub(crate) struct Hedge {
 }
 
 impl<S> Client<S> {
+    /// Its turn has come: what it is doing, which is out of its place meanwhile, and whether it is
+    /// gone.
+    pub(super) fn take_up(&mut self) -> (Stage, bool) {
+        self.queued = false;
+        (std::mem::take(&mut self.stage), self.ready.has(Ready::GONE))
+    }
+
     /// A connection that was just accepted: whether it can be read is found out by reading.
     pub(crate) fn new(sock: S, address: Option<IpAddr>) -> Client<S> {
         Client {

@@ -403,12 +403,18 @@ impl Desk {
         self.registry.failure(&service.name, &endpoint, why, now);
     }
 
-    /// `trip.peer` has answered the request.
-    pub(crate) fn succeeded(&mut self, trip: &Trip) {
+    /// `trip.peer` has answered the request, over a `reused` connection or a fresh one, and may have
+    /// said how long it keeps one that is idle.
+    pub(crate) fn succeeded(&mut self, trip: &Trip, idle_limit_ms: Option<u64>, reused: bool) {
         let Desk { registry, services, peers, now, .. } = self;
-        let service = trip.service.and_then(|id| services.get(id));
-        let peer = trip.peer.and_then(|peer| peers.get_mut(peer));
-        if let (Some(service), Some(peer)) = (service, peer) {
+        let Some(peer) = trip.peer.and_then(|peer| peers.get_mut(peer)) else { return };
+        if let Some(limit_ms) = idle_limit_ms {
+            peer.health.limit_idle(limit_ms);
+        }
+        if reused {
+            peer.health.survived_reuse();
+        }
+        if let Some(service) = trip.service.and_then(|id| services.get(id)) {
             peer.health.succeeded();
             registry.success(&service.name, &peer.endpoint, *now);
         }

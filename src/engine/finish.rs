@@ -214,7 +214,9 @@ impl<N: Net> Engine<N> {
         After::Continue(Stage::Linger { bytes_left, until: self.now + config.linger_ms })
     }
 
-    /// Reads and drops what a client still sends after its answer.
+    /// Reads and drops what a client still sends after its answer. Out of line: its bytes lie on
+    /// the stack, and those would be probed for each request.
+    #[inline(never)]
     pub(super) fn linger(
         &mut self,
         net: &mut N,

@@ -296,14 +296,16 @@ impl<N: Net> Engine<N> {
         let mut leaves_left = pump::LEAVES;
         for _ in 0..self.queue.len() {
             let Some(key) = self.queue.pop_front() else { break };
-            if self.clients.get(key).is_some_and(|client| client.ready.has(Ready::END)) {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            if client.ready.has(Ready::END) {
                 if leaves_left == 0 {
                     self.queue.push_back(key);
                     continue;
                 }
                 leaves_left -= 1;
             }
-            self.pump(net, key);
+            let (stage, gone) = client.take_up();
+            self.serve(net, key, stage, gone);
         }
     }
 

@@ -58,11 +58,10 @@ impl<N: Net> Engine<N> {
         (TURN_BYTES / self.queue.len().max(1)).clamp(LEAST_BYTES, MOST_BYTES)
     }
 
-    /// Serves one client. What it is doing is out of its place while it is served.
+    /// Serves one client.
     pub(super) fn pump(&mut self, net: &mut N, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        client.queued = false;
-        let (gone, stage) = (client.ready.has(Ready::GONE), std::mem::take(&mut client.stage));
+        let (stage, gone) = client.take_up();
         self.serve(net, key, stage, gone);
     }
 
