@@ -164,18 +164,18 @@ impl Desk {
             Ok(facts) => facts,
             Err(bad) => return Received::Refused(Reason::Request(bad), None),
         };
-        let (exchange, len) = (self.new_exchange(&facts), head.bytes.len());
+        let len = head.bytes.len();
         if facts.max_forwards == Some(0) {
-            return Received::Refused(Reason::LastHop, Some((exchange, len)));
+            return Received::Refused(Reason::LastHop, Some((self.new_exchange(&facts), len)));
         }
         let mut edit = Edit::default();
         if let Decision::Answer(answer) = self.hooks.request(&head, &mut edit) {
-            return Received::Hook(answer, exchange, len);
+            return Received::Hook(answer, self.new_exchange(&facts), len);
         }
         let changes = (!edit.is_empty()).then_some(&edit.changes);
         match self.send_off(&head, &facts, client, trip, changes) {
-            Ok(()) => Received::Forward(exchange, len),
-            Err(reason) => Received::Refused(reason, Some((exchange, len))),
+            Ok(()) => Received::Forward(self.new_exchange(&facts), len),
+            Err(reason) => Received::Refused(reason, Some((self.new_exchange(&facts), len))),
         }
     }
 
@@ -348,7 +348,7 @@ impl Desk {
     ) {
         let peer = trip.peer.and_then(|peer| self.peers.get(peer));
         let endpoint = peer.map(|peer| &peer.endpoint);
-        trip.own_host = self.config.host == HostRule::Endpoint || head.authority().is_none();
+        trip.own_host = self.config.host == HostRule::Endpoint || !head.has_authority();
         if endpoint.is_some_and(|endpoint| !endpoint.is_plain()) {
             trip.rest.extend_from_slice(rest);
         }
@@ -403,8 +403,8 @@ impl Desk {
         self.registry.failure(&service.name, &endpoint, why, now);
     }
 
-    /// `trip.peer` has answered the request, over a `reused` connection or a fresh one, and may have
-    /// said how long it keeps one that is idle.
+    /// `trip.peer` has answered the request, over a `reused` connection or a fresh one, and may
+    /// have said how long it keeps one that is idle.
     pub(crate) fn succeeded(&mut self, trip: &Trip, idle_limit_ms: Option<u64>, reused: bool) {
         let Desk { registry, services, peers, now, .. } = self;
         let Some(peer) = trip.peer.and_then(|peer| peers.get_mut(peer)) else { return };
@@ -476,11 +476,12 @@ enum Rest {
 impl Rest {
     fn of(head: &RequestHead<'_>, rest: &[u8]) -> Rest {
         let path = head.path();
-        let cut = path.len().checked_sub(rest.len());
-        match cut.filter(|&cut| path.get(cut..) == Some(rest)) {
-            Some(cut) => Rest::Suffix(cut),
-            None => Rest::Own(rest.to_vec()),
+        let cut = path.len().saturating_sub(rest.len());
+        // The same bytes in the same place, so nothing needs a look.
+        if path.get(cut..).is_some_and(|end| std::ptr::eq(end, rest)) {
+            return Rest::Suffix(cut);
         }
+        Rest::Own(rest.to_vec())
     }
 
     fn slice<'a>(&'a self, head: &RequestHead<'a>) -> &'a [u8] {

@@ -56,6 +56,10 @@ impl Name {
         if is_in_lower_case(name, text) { known } else { Name::Other }
     }
 
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
     /// Fields of one connection only (RFC 9110 section 7.6.1); they never go on as they came.
     pub(crate) fn is_hop_by_hop(self) -> bool {
         matches!(
@@ -83,6 +87,26 @@ impl Name {
                 | Name::XForwardedProto
                 | Name::MaxForwards
         )
+    }
+}
+
+/// Some of the names that a proxy knows, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NameSet(u32);
+
+impl NameSet {
+    /// With `name`, if `really`.
+    pub(super) fn with(self, name: Name, really: bool) -> NameSet {
+        if really { NameSet(self.0 | name.bit()) } else { self }
+    }
+
+    pub(super) fn has(self, name: Name) -> bool {
+        self.0 & name.bit() != 0
+    }
+
+    /// Whether all of these are among `others`.
+    pub(super) fn are_among(self, others: NameSet) -> bool {
+        self.0 & !others.0 == 0
     }
 }
 

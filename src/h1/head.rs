@@ -5,8 +5,8 @@
 
 use core::net::Ipv6Addr;
 
-use super::field::{Name, list};
-use super::lines::{self, Begun, Line, Special};
+use super::field::{Name, NameSet, list};
+use super::lines::{self, Begun, Line, Special, Specials};
 use super::{Bad, Limits, Version};
 
 pub(crate) use super::lines::{MAX_FIELDS, Slots};
@@ -48,7 +48,7 @@ pub(crate) fn empty_lines(bytes: &[u8]) -> usize {
 pub struct Fields<'a> {
     head: &'a [u8],
     lines: &'a [Line],
-    specials: &'a [Special],
+    specials: &'a Specials,
 }
 
 impl<'a> Fields<'a> {
@@ -77,13 +77,28 @@ impl<'a> Fields<'a> {
 
     /// The lines that mean something to a proxy, in order: which, and their index.
     pub(super) fn specials(&self) -> &'a [Special] {
-        self.specials
+        &self.specials.lines
+    }
+
+    /// Their names.
+    pub(super) fn names_of_specials(&self) -> NameSet {
+        self.specials.names
+    }
+
+    /// Whether a line has this name, which is one that a proxy knows.
+    pub(super) fn has(&self, name: Name) -> bool {
+        self.specials.names.has(name)
+    }
+
+    /// Whether more than one has.
+    pub(super) fn repeats(&self, name: Name) -> bool {
+        self.specials.repeated.has(name)
     }
 
     /// The values of the lines called `name`, which is one that a proxy knows.
     pub(super) fn all(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let fields = *self;
-        let called = fields.specials.iter().filter(move |(special, _)| *special == name);
+        let called = fields.specials.lines.iter().filter(move |(special, _)| *special == name);
         called.map(move |&(_, index)| fields.value(index))
     }
 
@@ -116,6 +131,8 @@ pub struct RequestHead<'a> {
     pub(crate) method: &'a [u8],
     pub(crate) target: &'a [u8],
     pub(crate) path: &'a [u8],
+    /// Whether the target is known to have no `#`, `%` or dot, and to be ASCII.
+    pub(crate) plain: bool,
     pub(crate) authority: Option<&'a [u8]>,
     pub(crate) version: Version,
     pub(crate) fields: Fields<'a>,
@@ -140,7 +157,15 @@ impl<'a> RequestHead<'a> {
 
     /// Whom the request is for: the authority of an absolute-form target, else the Host field.
     pub fn authority(&self) -> Option<&'a [u8]> {
-        self.authority.or_else(|| self.fields.all(Name::Host).next())
+        if self.authority.is_some() || !self.fields.has(Name::Host) {
+            return self.authority;
+        }
+        self.fields.all(Name::Host).next()
+    }
+
+    /// Whether there is an [`authority`](Self::authority).
+    pub(crate) fn has_authority(&self) -> bool {
+        self.authority.is_some() || self.fields.has(Name::Host)
     }
 
     /// The value of the first field line called `name`, in any case.
@@ -209,6 +234,7 @@ pub(crate) fn parse_request<'b>(
         method: bytes.get(..line.method).unwrap_or_default(),
         target,
         path: target,
+        plain: line.plain,
         authority: None,
         version: line.version,
         fields: Fields::new(bytes, slots),
@@ -249,6 +275,17 @@ fn most(limits: &Limits) -> usize {
 /// Whether `host` may stand in a Host field: empty, or a name, an IPv4 address or a bracketed IPv6
 /// address, with an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
 pub(crate) fn is_host(host: &[u8]) -> bool {
+    let name = host.iter().take_while(|byte| NAME_BYTES[usize::from(**byte)]).count();
+    match host.get(name..).unwrap_or_default() {
+        [] => true,
+        [b':', digits @ ..] => is_port(digits),
+        _ => is_odd_host(host),
+    }
+}
+
+/// The same, for addresses in brackets and names with escapes too.
+#[cold]
+fn is_odd_host(host: &[u8]) -> bool {
     let (name, port) = match host.strip_prefix(b"[") {
         Some(rest) => {
             let Some(close) = rest.iter().position(|&b| b == b']') else { return false };
@@ -261,10 +298,14 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         None => host.split_at(host.iter().position(|&b| b == b':').unwrap_or(host.len())),
     };
     let port_fine = match port.strip_prefix(b":") {
-        Some(digits) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        Some(digits) => is_port(digits),
         None => port.is_empty(),
     };
     is_name(name) && port_fine
+}
+
+fn is_port(digits: &[u8]) -> bool {
+    digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit)
 }
 
 /// Whether `name` is a host's name: a `%` stands before two hexadecimal digits.

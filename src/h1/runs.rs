@@ -35,19 +35,34 @@ fn unmarked(marks: u64) -> usize {
     marks.trailing_zeros() as usize / 8
 }
 
-/// How many visible bytes `bytes` begin with.
+/// Marks the bytes of `word` that make a target worth a second look. What it says of bytes behind
+/// one that is beyond ASCII means nothing.
 #[inline]
-pub(super) fn visible_len(bytes: &[u8]) -> usize {
+fn telling(word: u64) -> u64 {
+    let is = |byte: u8| HIGH.wrapping_sub(word ^ (ONES * u64::from(byte)));
+    (is(b'#') | is(b'%') | is(b'.')) & HIGH
+}
+
+/// How many visible bytes `bytes` begin with, and whether they are plain: no `#`, `%` or dot among
+/// them.
+#[inline]
+pub(super) fn visible_len(bytes: &[u8]) -> (usize, bool) {
     let mut rest = bytes;
+    let mut told = 0;
     while let Some((word, after)) = rest.split_first_chunk() {
         let word = u64::from_le_bytes(*word);
         let marks = controls(word, b' ' + 1) | (word & HIGH);
         if marks != 0 {
-            return bytes.len() - rest.len() + unmarked(marks);
+            let before_the_first = (marks & marks.wrapping_neg()) - 1;
+            told |= telling(word) & before_the_first;
+            return (bytes.len() - rest.len() + unmarked(marks), told == 0);
         }
+        told |= telling(word);
         rest = after;
     }
-    bytes.len() - rest.len() + rest.iter().take_while(|byte| byte.is_ascii_graphic()).count()
+    let left = rest.iter().take_while(|byte| byte.is_ascii_graphic()).count();
+    // A target is not whole here.
+    (bytes.len() - rest.len() + left, false)
 }
 
 /// Whether a block has a control byte, a tab included. Without a branch for each byte, so that the
@@ -157,7 +172,8 @@ mod tests {
     #[test]
     fn blocks_are_judged_as_their_bytes_are() {
         let no_control = |byte: u8| is_value_byte(byte) && byte != b'\t';
-        let runs: [(fn(&[u8]) -> usize, fn(u8) -> bool); 3] = [
+        let runs: [(fn(&[u8]) -> usize, fn(u8) -> bool); 4] = [
+            (|bytes| visible_len(bytes).0, |byte| byte.is_ascii_graphic()),
             (|bytes| bytes.len() - after_text(bytes).len(), is_value_byte),
             (|bytes| control_at(bytes, bytes), no_control),
             (token_len, is_token_byte),
@@ -171,10 +187,17 @@ mod tests {
                         let expected = bytes.iter().position(|&b| !belongs(b)).unwrap_or(len);
                         assert_eq!(len_of(&bytes), expected, "{bytes:?}");
                         usual_names_are_as_their_bytes_are(&bytes);
+                        plain_targets_are_as_their_bytes_are(&bytes);
                     }
                 }
             }
         }
+    }
+
+    fn plain_targets_are_as_their_bytes_are(bytes: &[u8]) {
+        let (len, plain) = visible_len(bytes);
+        let expected = !bytes[..len].iter().any(|byte| b"#%.".contains(byte));
+        assert!(plain == expected || bytes.len() - len < 8 && !plain, "{bytes:?}");
     }
 
     fn usual_names_are_as_their_bytes_are(bytes: &[u8]) {
