@@ -97,8 +97,6 @@ pub(crate) struct Desk {
     /// Idle connections that must be closed: their endpoint is gone.
     pub(crate) closed: Vec<Key>,
     pub(crate) plan: Plan,
-    /// Room for the lines of a head, while one is looked at.
-    pub(crate) slots: Slots,
     /// Exchanges that are over, for their memory: one is never moved while it lasts.
     #[allow(clippy::vec_box, reason = "an exchange is handed on by its box, without a copy")]
     pub(crate) spare: Vec<Box<Exchange>>,
@@ -134,20 +132,8 @@ impl Desk {
     }
 
     /// Judges the head at the beginning of `bytes`, and plans how it goes on to an endpoint, which
-    /// is then `trip.peer`.
+    /// is then `trip.peer`. `slots` is room for its lines.
     pub(crate) fn receive(
-        &mut self,
-        bytes: &[u8],
-        client: Option<IpAddr>,
-        trip: &mut Trip,
-    ) -> Received {
-        let mut slots = std::mem::take(&mut self.slots);
-        let received = self.judge(bytes, &mut slots, client, trip);
-        self.slots = slots;
-        received
-    }
-
-    fn judge(
         &mut self,
         bytes: &[u8],
         slots: &mut Slots,
@@ -180,14 +166,9 @@ impl Desk {
     }
 
     fn new_exchange(&mut self, facts: &RequestFacts) -> Box<Exchange> {
-        let exchange = Exchange::new(facts);
-        match self.spare.pop() {
-            Some(mut spare) => {
-                *spare = exchange;
-                spare
-            }
-            None => Box::new(exchange),
-        }
+        let Some(mut spare) = self.spare.pop() else { return Box::new(Exchange::new(facts)) };
+        spare.renew(facts);
+        spare
     }
 
     /// An exchange that is over leaves its memory to the next one.

@@ -182,7 +182,8 @@ impl<N: Net> Engine<N> {
                 let bytes = work.req.fresh();
                 if search.worth_parsing(bytes) || bytes.len() >= limit {
                     let address = self.clients.get(key).and_then(|client| client.address);
-                    let received = self.desk.receive(bytes, address, &mut work.trip);
+                    let received =
+                        self.desk.receive(bytes, &mut self.slots, address, &mut work.trip);
                     if !matches!(received, Received::Partial) {
                         return self.received(net, key, work, received);
                     }

@@ -61,6 +61,7 @@ pub(super) struct Lanes<'a, N: Net> {
     pub(super) bufs: &'a mut BufPool,
     pub(super) pipes: &'a mut Pipes<N::Pipe>,
     pub(super) desk: &'a mut Desk,
+    pub(super) slots: &'a mut Slots,
     pub(super) budget: &'a mut usize,
     pub(super) now: Ms,
 }
@@ -88,6 +89,7 @@ impl<N: Net> Engine<N> {
             bufs: &mut self.bufs,
             pipes: &mut self.pipes,
             desk: &mut self.desk,
+            slots: &mut self.slots,
             budget,
             now: self.now,
         };
@@ -364,10 +366,7 @@ impl<N: Net> Lanes<'_, N> {
             if !search.worth_parsing(bytes) && bytes.len() < limits.head_bytes {
                 return Ok(());
             }
-            let mut slots = std::mem::take(&mut self.desk.slots);
-            let taken = self.take_head(&limits, &mut slots);
-            self.desk.slots = slots;
-            if !taken? {
+            if !self.take_head(&limits)? {
                 return Ok(());
             }
         }
@@ -390,8 +389,7 @@ impl<N: Net> Lanes<'_, N> {
             if !search.worth_parsing(bytes) && bytes.len() < limits.head_bytes {
                 break;
             }
-            let mut slots = head::slots();
-            let head = match head::parse_response(bytes, &mut slots, &limits) {
+            let head = match head::parse_response(bytes, self.slots, &limits) {
                 Ok(Some(head)) => head,
                 Ok(None) => break,
                 Err(bad) => return Err(Step::BadResponse(bad)),
@@ -420,9 +418,9 @@ impl<N: Net> Lanes<'_, N> {
     }
 
     /// Reads the head at the front, if it is whole, and puts it as it goes on in its place.
-    fn take_head(&mut self, limits: &Limits, slots: &mut Slots) -> Result<bool, Step> {
+    fn take_head(&mut self, limits: &Limits) -> Result<bool, Step> {
         let (resp, exchange) = (&mut self.work.resp, &mut *self.exchange);
-        let head = match head::parse_response(resp.fresh(), slots, limits) {
+        let head = match head::parse_response(resp.fresh(), self.slots, limits) {
             Ok(Some(head)) => head,
             Ok(None) => return Ok(false),
             Err(bad) => return Err(Step::BadResponse(bad)),
