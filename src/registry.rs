@@ -22,6 +22,8 @@ pub struct Snapshot {
     /// The stable hash of each endpoint's text, for rendezvous.
     hashes: Box<[u64]>,
     total_weight: u64,
+    /// The weight of each endpoint when all are equal; never 0.
+    each: u64,
     all_plain: bool,
     fingerprint: u64,
 }
@@ -49,6 +51,7 @@ impl Snapshot {
             ends: ends.into(),
             hashes: hashes.into(),
             total_weight,
+            each: (total_weight / endpoints.len().max(1) as u64).max(1),
             all_plain: endpoints.iter().all(Endpoint::is_plain),
             fingerprint,
             endpoints: endpoints.into(),
@@ -85,7 +88,7 @@ impl Snapshot {
     /// is the last; 0 if there is none.
     pub fn at_weight(&self, n: u64) -> usize {
         let index = if self.uniform() {
-            (n / self.each()) as usize
+            (if self.each == 1 { n } else { n / self.each }) as usize
         } else {
             self.ends.partition_point(|end| *end <= n)
         };
@@ -100,7 +103,7 @@ impl Snapshot {
     /// The first point of `0..total_weight()` that endpoint `index` owns.
     pub(crate) fn weight_before(&self, index: usize) -> u64 {
         if self.uniform() {
-            return index as u64 * self.each();
+            return index as u64 * self.each;
         }
         index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0)
     }
@@ -115,11 +118,6 @@ impl Snapshot {
     /// Of the content and not of the allocation: addresses in memory are used again.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint
-    }
-
-    /// The weight of each endpoint when all are equal; never 0.
-    fn each(&self) -> u64 {
-        (self.total_weight / self.len().max(1) as u64).max(1)
     }
 }
 

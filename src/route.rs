@@ -44,7 +44,10 @@ pub struct PathRouter;
 
 impl Router for PathRouter {
     fn route<'a>(&'a mut self, head: &RequestHead<'a>) -> Result<Route<'a>, NoRoute> {
-        split(head.path()).map(|(service, rest)| Route { service, rest })
+        // Where there is no dot and nothing encoded, nothing climbs.
+        let parts =
+            if head.plain { cut(head.path()).ok_or(NoRoute::NotFound) } else { split(head.path()) };
+        parts.map(|(service, rest)| Route { service, rest })
     }
 }
 
@@ -91,11 +94,8 @@ pub(crate) fn climbs(path: &[u8]) -> bool {
 }
 
 /// A quick no for nearly every path: two dots in a row, raw or encoded, are rare. Where nothing is
-/// encoded, one look at each byte says so; where there is no dot at all, one without branches.
+/// encoded, one look at each byte says so.
 fn may_hold_dots(path: &[u8]) -> bool {
-    if !path.iter().fold(false, |any, &byte| any | (byte == b'.') | (byte == b'%')) {
-        return false;
-    }
     let (mut last, mut encoded) = (0, false);
     for &byte in path {
         if byte == b'.' && last == b'.' {

@@ -174,6 +174,33 @@ fn b8_3_a_turn_makes_few_connections() {
     assert_eq!((net.connects, engine.in_flight()), (100, 100));
 }
 
+/// B8.3: thousands who leave at once are closed over several turns, and who asks is served in the
+/// first of them.
+#[test]
+fn b8_3_those_who_leave_do_not_hold_a_turn() {
+    let (mut net, mut engine) = made(1_000, REFUSED, b"");
+    net.silent = true;
+    for at in 1..20 {
+        run(&mut engine, &mut net, at);
+    }
+    net.silent = false;
+    let keys = engine.clients.keys();
+    assert_eq!(keys.len(), 1_000);
+    let (leaving, asking) = keys.split_at(999);
+    for &key in leaving {
+        engine.note(Source::Client(key), Ready::READ.with(Ready::END).with(Ready::GONE));
+    }
+    for &key in asking {
+        engine.note(Source::Client(key), Ready::READ);
+    }
+    run(&mut engine, &mut net, 20);
+    assert_eq!((net.writes, engine.client_count(), engine.has_work()), (1, 1_000 - 128, true));
+    for at in 21..28 {
+        run(&mut engine, &mut net, at);
+    }
+    assert_eq!(engine.client_count(), 1);
+}
+
 /// B8.3: a connection that is gone leaves no wake-up behind for as long as it might have stayed.
 #[test]
 fn b8_3_wake_ups_do_not_pile_up() {

@@ -36,8 +36,10 @@ pub(crate) struct Client<S> {
 }
 
 /// What a client's connection is doing.
+#[derive(Default)]
 pub(crate) enum Stage {
     /// Between exchanges.
+    #[default]
     Idle,
     /// In an exchange.
     Busy(Box<Work>),
@@ -56,11 +58,11 @@ pub(crate) enum Phase {
     /// The request head is coming.
     Head(Search),
     /// No endpoint can take it now.
-    Waiting(Exchange),
+    Waiting(Box<Exchange>),
     /// Its connection is made in one of the next turns.
-    Held(Exchange),
+    Held(Box<Exchange>),
     /// The request travels up and the answer down.
-    Relay(Exchange),
+    Relay(Box<Exchange>),
     /// The endpoint has switched protocols: bytes both ways, and no HTTP any more.
     Tunnel(Tunnel),
     /// The answer is whole, in the buffer; its last bytes go to the client.
@@ -174,12 +176,12 @@ impl Work {
 
     /// Whether bytes wait for the endpoint to take them.
     pub(super) fn has_bytes_up(&self) -> bool {
-        self.up.holds_bytes() || !self.req.pending().is_empty()
+        self.up.holds_bytes() || self.req.has_pending()
     }
 
     /// Whether bytes wait for the client to take them.
     pub(super) fn has_bytes_down(&self) -> bool {
-        self.down.holds_bytes() || !self.resp.pending().is_empty()
+        self.down.holds_bytes() || self.resp.has_pending()
     }
 
     /// The request is refused before its head was understood. The method, at least, may be here:
@@ -197,6 +199,13 @@ pub(crate) struct Hedge {
 }
 
 impl<S> Client<S> {
+    /// Its turn has come: what it is doing, which is out of its place meanwhile, and whether it is
+    /// gone.
+    pub(super) fn take_up(&mut self) -> (Stage, bool) {
+        self.queued = false;
+        (std::mem::take(&mut self.stage), self.ready.has(Ready::GONE))
+    }
+
     /// A connection that was just accepted: whether it can be read is found out by reading.
     pub(crate) fn new(sock: S, address: Option<IpAddr>) -> Client<S> {
         Client {

@@ -43,13 +43,12 @@ mod stats;
 mod timers;
 mod tunnel;
 
-use std::collections::VecDeque;
-
 pub use stats::{Census, Stats};
 
 use crate::buf::BufPool;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
+use crate::h1::head::Slots;
 use crate::h1::rewrite::Plan;
 use crate::hooks::Hooks;
 use crate::keys::{GenSlab, Key, Source};
@@ -124,12 +123,16 @@ pub(crate) struct Engine<N: Net> {
     pipes: Pipes<N::Pipe>,
     timers: Timers,
     /// Clients that something has happened to.
-    queue: VecDeque<Key>,
+    queue: Vec<Key>,
+    /// Those who are served in this turn: the queue's memory, while it is empty.
+    turn: Vec<Key>,
     /// How many bytes each of them may move in this turn.
     share_bytes: usize,
     /// How many connections may still be made in this turn.
     connects_left: u32,
     starved: Starved,
+    /// Room for the lines of a head, while one is looked at.
+    slots: Slots,
     /// Requests that no endpoint can take now.
     rooms: Rooms,
     checks: Checks,
@@ -153,10 +156,12 @@ impl<N: Net> Engine<N> {
             bufs: BufPool::new(config.buffer_bytes, config.memory_bytes),
             pipes: Pipes::new(config.max_connections),
             timers: Timers::default(),
-            queue: VecDeque::new(),
+            queue: Vec::new(),
+            turn: Vec::new(),
             share_bytes: 0,
             connects_left: 0,
             starved: Starved::default(),
+            slots: Slots::default(),
             rooms: Rooms::new(),
             checks: Checks::default(),
             spare: Vec::new(),
@@ -173,8 +178,7 @@ impl<N: Net> Engine<N> {
                 rng: Rng::from_seed(setup.seed),
                 closed: Vec::new(),
                 plan: Plan::default(),
-                specials: Vec::new(),
-                slots: Default::default(),
+                spare: Vec::new(),
                 draining: false,
                 now: Ms::ZERO,
                 config: setup.config,
@@ -230,7 +234,7 @@ impl<N: Net> Engine<N> {
         if let Some(client) = self.clients.get_mut(key) {
             if !client.queued {
                 client.queued = true;
-                self.queue.push_back(key);
+                self.queue.push(key);
             }
         }
     }
@@ -279,10 +283,7 @@ impl<N: Net> Engine<N> {
             Life::Draining(_) => self.drain_listeners(net),
             Life::Ended => return,
         }
-        for _ in 0..self.queue.len() {
-            let Some(key) = self.queue.pop_front() else { break };
-            self.pump(net, key);
-        }
+        self.serve_queue(net);
         self.serve_checks(net);
         self.serve_rooms(net);
         self.feed_starved();
@@ -291,6 +292,27 @@ impl<N: Net> Engine<N> {
         self.sweep_timers();
         self.end_drain(net);
         debug_assert!(self.stats.balances());
+    }
+
+    /// Serves everybody in the queue, but of those who leave no more than a few: they can wait, and
+    /// thousands of them would keep the others waiting.
+    fn serve_queue(&mut self, net: &mut N) {
+        let mut leaves_left = pump::LEAVES;
+        let mut turn = std::mem::take(&mut self.turn);
+        std::mem::swap(&mut turn, &mut self.queue);
+        for key in turn.drain(..) {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            if client.ready.has(Ready::END) {
+                if leaves_left == 0 {
+                    self.queue.push(key);
+                    continue;
+                }
+                leaves_left -= 1;
+            }
+            let (stage, gone) = client.take_up();
+            self.serve(net, key, stage, gone);
+        }
+        self.turn = turn;
     }
 
     fn expire(&mut self, net: &mut N) {

@@ -170,7 +170,9 @@ impl Peers {
             debug_assert!(peer.in_flight > 0 && peer.coming >= u32::from(coming));
             peer.in_flight -= 1;
             peer.coming -= u32::from(coming);
-            self.drop_if_unused(key);
+            if peer.services == 0 {
+                self.drop_if_unused(key);
+            }
         }
     }
 

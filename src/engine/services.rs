@@ -4,6 +4,7 @@
 //! The registry is asked for every request; only when it hands out another snapshot than last time
 //! is anything worked out anew. This file does not know connections.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub(crate) struct Service {
 pub(crate) struct Services {
     by_name: HashMap<Box<str>, ServiceId, NameHash>,
     all: Vec<Service>,
+    /// The one that the last request was for; the next one mostly is for it too.
+    last: ServiceId,
 }
 
 /// Whom a request may go to.
@@ -76,6 +79,8 @@ struct View<'a> {
     asked: &'a Asked<'a>,
     /// The worst standing that is good enough.
     worst: Standing,
+    /// The last one that was found to be good enough: what a balancer picks, it has asked about.
+    found: Cell<Option<usize>>,
 }
 
 impl View<'_> {
@@ -96,7 +101,14 @@ impl Load for View<'_> {
     }
 
     fn open(&self, index: usize) -> bool {
-        self.standing(index).is_some_and(|standing| standing <= self.worst)
+        if self.found.get() == Some(index) {
+            return true;
+        }
+        let open = self.standing(index).is_some_and(|standing| standing <= self.worst);
+        if open {
+            self.found.set(Some(index));
+        }
+        open
     }
 }
 
@@ -116,22 +128,31 @@ impl Services {
         closed: &mut Vec<Key>,
         balancer: impl FnOnce(&str) -> Box<dyn Balancer>,
     ) -> ServiceId {
-        let id = match self.by_name.get(name) {
-            Some(&id) => id,
-            None => {
-                let id = self.all.len();
-                self.all.push(Service {
-                    name: name.into(),
-                    snapshot: Arc::new(Snapshot::new(Vec::new())),
-                    balancer: balancer(name),
-                    budget: Budget::default(),
-                    peers: Vec::new(),
-                });
-                self.by_name.insert(name.into(), id);
-                id
-            }
-        };
-        self.refresh(id, snapshot, peers, closed);
+        let again = self.all.get(self.last).is_some_and(|last| *last.name == *name);
+        if !again {
+            self.last = self.find_or_make(name, balancer);
+        }
+        self.refresh(self.last, snapshot, peers, closed);
+        self.last
+    }
+
+    fn find_or_make(
+        &mut self,
+        name: &str,
+        balancer: impl FnOnce(&str) -> Box<dyn Balancer>,
+    ) -> ServiceId {
+        if let Some(&id) = self.by_name.get(name) {
+            return id;
+        }
+        let id = self.all.len();
+        self.all.push(Service {
+            name: name.into(),
+            snapshot: Arc::new(Snapshot::new(Vec::new())),
+            balancer: balancer(name),
+            budget: Budget::default(),
+            peers: Vec::new(),
+        });
+        self.by_name.insert(name.into(), id);
         id
     }
 
@@ -189,7 +210,8 @@ impl Services {
         rng: &mut Rng,
     ) -> Chosen {
         let Some(service) = self.all.get_mut(id) else { return Chosen::Nobody };
-        let mut view = View { keys: &service.peers, peers, asked, worst: Standing::Open };
+        let (keys, found) = (&service.peers, Cell::new(None));
+        let mut view = View { keys, peers, asked, worst: Standing::Open, found };
         let tiers: &[Standing] = match asked.depth {
             Depth::Unproven => &[Standing::Open, Standing::Doubtful, Standing::Unproven],
             Depth::Sound | Depth::Anyone => &[Standing::Open, Standing::Doubtful],

@@ -100,7 +100,6 @@ impl<N: Net> Engine<N> {
     pub(super) fn open_tunnel(&mut self, mut work: Box<Work>) -> After {
         self.stats.tunnels += 1;
         self.answered_by(&work, None);
-        self.desk.succeeded(&work.trip);
         work.req.forget();
         for buf in [&mut work.req, &mut work.resp] {
             buf.release(buf.fresh().len());

@@ -50,7 +50,7 @@ fn lines(fields: Fields<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
 fn parse_as_request(bytes: &[u8]) -> Verdict {
     let mut slots = slots();
     let Some(mut head) = parse_request(bytes, &mut slots, &LIMITS)? else { return Ok(None) };
-    let facts = request::read(&mut head, &mut Vec::new())?;
+    let facts = request::read(&mut head)?;
     Ok(Some(Plain {
         len: head.bytes.len(),
         words: vec![head.method.to_vec(), head.target.to_vec()],
@@ -68,7 +68,7 @@ fn parse_as_response(bytes: &[u8], to_head: bool) -> Verdict {
     let mut slots = slots();
     let Some(head) = parse_response(bytes, &mut slots, &LIMITS)? else { return Ok(None) };
     let method = if to_head { Method::Head } else { Method::Get };
-    let facts = response::read(&head, method, Wrapping::Keep, &mut Vec::new())?;
+    let facts = response::read(&head, method, Wrapping::Keep)?;
     Ok(Some(Plain {
         len: head.bytes.len(),
         words: vec![head.status.to_string().into_bytes()],

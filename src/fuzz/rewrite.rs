@@ -90,9 +90,9 @@ fn whole(read: Read<Head>, out: &[u8]) -> Head {
 
 fn rewrite_request(bytes: &[u8], flags: [u8; 2]) {
     let bytes = &bytes[empty_lines(bytes)..];
-    let (mut slots, mut specials, mut plan) = (slots(), Vec::new(), Plan::default());
+    let (mut slots, mut plan) = (slots(), Plan::default());
     let Ok(Some(mut head)) = parse_request(bytes, &mut slots, &LIMITS) else { return };
-    let Ok(facts) = request::read(&mut head, &mut specials) else { return };
+    let Ok(facts) = request::read(&mut head) else { return };
     let Read::Whole(came) = reader::request(bytes, &BOUNDS) else { return };
     let Ok(meaning) = reader::meaning(&came) else { return };
     let bit = |n: usize| flags[n / 8] >> (n % 8) & 1 == 1;
@@ -107,7 +107,7 @@ fn rewrite_request(bytes: &[u8], flags: [u8; 2]) {
     // As the desk does: a host of ours where the client gave none.
     let host = (bit(5) || head.authority().is_none()).then_some(&b"endpoint:1"[..]);
     let way = RequestWay { host, peer, forwarding, via: bit(6), changes: Some(&changes) };
-    plan.request(&head, &facts, &specials, &way, |out| out.extend_from_slice(TARGET));
+    plan.request(&head, &facts, &way, |out| out.extend_from_slice(TARGET));
     let out = carry_out(&plan, bytes, head.bytes.len(), usize::from(flags[1]) * 4);
     let goes = whole(reader::request(&out, &NO_BOUNDS), &out);
     let words = [&came.words[0][..], TARGET, b"HTTP/1.1"];
@@ -131,9 +131,9 @@ fn rewrite_response(bytes: &[u8], flags: [u8; 2]) {
     let (old_client, to_head, keep) = (bit(1), bit(2), bit(3));
     let wrapping = if old_client { Wrapping::Strip } else { Wrapping::Keep };
     let method = if to_head { Method::Head } else { Method::Get };
-    let (mut slots, mut specials, mut plan) = (slots(), Vec::new(), Plan::default());
+    let (mut slots, mut plan) = (slots(), Plan::default());
     let Ok(Some(head)) = parse_response(bytes, &mut slots, &LIMITS) else { return };
-    let Ok(facts) = response::read(&head, method, wrapping, &mut specials) else { return };
+    let Ok(facts) = response::read(&head, method, wrapping) else { return };
     let Read::Whole(came) = reader::response(bytes, &BOUNDS) else { return };
     let Ok(framing) = reader::response_framing(&came, to_head) else { return };
     if facts.switches() && came.list("upgrade").is_empty() {
@@ -143,7 +143,7 @@ fn rewrite_response(bytes: &[u8], flags: [u8; 2]) {
     let (added, removed, changes) = changes(bit(0) && facts.status >= 200);
     let client = if old_client { Version::Http10 } else { Version::Http11 };
     let way = ResponseWay { client, keep, via: bit(6), changes: Some(&changes) };
-    let changed = plan.response(&head, &facts, &specials, &way);
+    let changed = plan.response(&head, &facts, &way);
     let len = head.bytes.len();
     let out = carry_out(&plan, bytes, len, usize::from(flags[1]) * 4);
     assert!(changed || out == bytes[..len], "said to be unchanged: {}", text(bytes));

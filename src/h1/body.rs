@@ -5,8 +5,10 @@
 use super::Bad;
 use super::chunk::{Chunked, Judged, Wrapping};
 
-/// What is still to come of one message's body.
+/// What is still to come of one message's body. Its tag has a place of its own (`repr`): found in
+/// a niche of [`Chunked`], it would cost four instructions more each of the ten times it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Body {
     /// This many bytes; none left is the end.
     Length(u64),

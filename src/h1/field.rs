@@ -56,6 +56,10 @@ impl Name {
         if is_in_lower_case(name, text) { known } else { Name::Other }
     }
 
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
     /// Fields of one connection only (RFC 9110 section 7.6.1); they never go on as they came.
     pub(crate) fn is_hop_by_hop(self) -> bool {
         matches!(
@@ -86,24 +90,56 @@ impl Name {
     }
 }
 
-/// Whether `word` is `lower` but for its case, eight bytes at a time. `lower` is made of lower case
-/// letters, digits and hyphens, `word` of bytes that may stand in a head: then there are no two
-/// bytes that only setting one bit makes the same, but for a letter's two cases.
+/// Some of the names that a proxy knows, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NameSet(u32);
+
+impl NameSet {
+    /// With `name`, if `really`.
+    pub(super) fn with(self, name: Name, really: bool) -> NameSet {
+        if really { NameSet(self.0 | name.bit()) } else { self }
+    }
+
+    pub(super) fn has(self, name: Name) -> bool {
+        self.0 & name.bit() != 0
+    }
+
+    /// Whether all of these are among `others`.
+    pub(super) fn are_among(self, others: NameSet) -> bool {
+        self.0 & !others.0 == 0
+    }
+}
+
+/// Whether `word` is `lower` but for its case, eight bytes at a time; the last step goes back over
+/// bytes that were seen. `lower` is made of lower case letters, digits and hyphens, `word` of bytes
+/// that may stand in a head: then there are no two bytes that only setting one bit makes the same,
+/// but for a letter's two cases.
 pub(super) fn is_in_lower_case(word: &[u8], lower: &[u8]) -> bool {
     if word.len() != lower.len() {
         return false;
     }
-    let (mut word, mut lower) = (word, lower);
-    while let (Some((eight, rest)), Some((like, rest_like))) =
-        (word.split_first_chunk(), lower.split_first_chunk())
-    {
-        let folded = u64::from_ne_bytes(*eight) | u64::from_ne_bytes([0x20; 8]);
-        if folded != u64::from_ne_bytes(*like) {
-            return false;
+    let same_eight = |eight: &[u8; 8], like: &[u8; 8]| {
+        u64::from_ne_bytes(*eight) | u64::from_ne_bytes([0x20; 8]) == u64::from_ne_bytes(*like)
+    };
+    let same_four = |four: &[u8; 4], like: &[u8; 4]| {
+        u32::from_ne_bytes(*four) | u32::from_ne_bytes([0x20; 4]) == u32::from_ne_bytes(*like)
+    };
+    if let (Some(end), Some(like_end)) = (word.last_chunk(), lower.last_chunk()) {
+        let (mut word, mut lower) = (word, lower);
+        while let (Some((eight, rest)), Some((like, rest_like))) =
+            (word.split_first_chunk(), lower.split_first_chunk())
+        {
+            if !same_eight(eight, like) {
+                return false;
+            }
+            (word, lower) = (rest, rest_like);
         }
-        (word, lower) = (rest, rest_like);
+        return same_eight(end, like_end);
     }
-    word.iter().zip(lower).all(|(byte, like)| byte | 0x20 == *like)
+    match (word.first_chunk(), word.last_chunk(), lower.first_chunk(), lower.last_chunk()) {
+        (Some(a), Some(b), Some(c), Some(d)) => same_four(a, c) && same_four(b, d),
+        _ => word.iter().zip(lower).all(|(byte, like)| byte | 0x20 == *like),
+    }
 }
 
 /// Every name that [`Name::of`] knows.
@@ -140,12 +176,11 @@ static FIRST_LETTERS: [u32; 32] = {
     table
 };
 
-/// Whether [`Name::of`] is worth asking about the first `len` bytes of `line`. Most names are
-/// sorted out here, in a few steps.
+/// Whether [`Name::of`] is worth asking about a name of `len` bytes that begins with `first`. Most
+/// are sorted out here, in a few steps.
 #[inline]
-pub(super) fn may_be_known(line: &[u8], len: usize) -> bool {
-    let letters = FIRST_LETTERS[len % 32];
-    line.first().is_some_and(|first| letters >> (first % 32) & 1 != 0)
+pub(super) fn may_be_known(first: u8, len: usize) -> bool {
+    FIRST_LETTERS[len % 32] >> (first % 32) & 1 != 0
 }
 
 /// The elements of a comma-separated list, white space around them removed, empty ones left out
@@ -248,12 +283,13 @@ mod tests {
             ("", Name::Other),
         ] {
             assert_eq!(Name::of(text.as_bytes()), name, "{text}");
-            assert!(name == Name::Other || may_be_known(text.as_bytes(), text.len()), "{text}");
+            let first = text.as_bytes().first().copied().unwrap_or_default();
+            assert!(name == Name::Other || may_be_known(first, text.len()), "{text}");
         }
         for text in KNOWN {
             assert_ne!(Name::of(text), Name::Other, "{text:?}");
             for text in [text.to_vec(), text.to_ascii_uppercase()] {
-                assert!(may_be_known(&text, text.len()), "{text:?}");
+                assert!(may_be_known(text[0], text.len()), "{text:?}");
             }
         }
     }

@@ -5,8 +5,8 @@
 
 use core::net::Ipv6Addr;
 
-use super::field::{Name, list};
-use super::lines::{self, Begun, Line};
+use super::field::{Name, NameSet, list};
+use super::lines::{self, Begun, Line, Special, Specials};
 use super::{Bad, Limits, Version};
 
 pub(crate) use super::lines::{MAX_FIELDS, Slots};
@@ -48,13 +48,12 @@ pub(crate) fn empty_lines(bytes: &[u8]) -> usize {
 pub struct Fields<'a> {
     head: &'a [u8],
     lines: &'a [Line],
-    /// Which of the first 64 have a name that may mean something to a proxy.
-    known: u64,
+    specials: &'a Specials,
 }
 
 impl<'a> Fields<'a> {
     fn new(head: &'a [u8], slots: &'a Slots) -> Fields<'a> {
-        Fields { head, lines: slots.lines(), known: slots.known() }
+        Fields { head, lines: slots.lines(), specials: slots.specials() }
     }
 
     fn part(&self, from: u32, to: u32) -> &'a [u8] {
@@ -76,23 +75,31 @@ impl<'a> Fields<'a> {
         self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
-    /// The lines whose names mean something to a proxy: index, name and value, in order.
-    pub(super) fn known(&self) -> impl Iterator<Item = (u16, Name, &'a [u8])> + use<'a> {
+    /// The lines that mean something to a proxy, in order: which, and their index.
+    pub(super) fn specials(&self) -> &'a [Special] {
+        &self.specials.lines
+    }
+
+    /// Their names.
+    pub(super) fn names_of_specials(&self) -> NameSet {
+        self.specials.names
+    }
+
+    /// Whether a line has this name, which is one that a proxy knows.
+    pub(super) fn has(&self, name: Name) -> bool {
+        self.specials.names.has(name)
+    }
+
+    /// Whether more than one has.
+    pub(super) fn repeats(&self, name: Name) -> bool {
+        self.specials.repeated.has(name)
+    }
+
+    /// The values of the lines called `name`, which is one that a proxy knows.
+    pub(super) fn all(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let fields = *self;
-        let mut marks = self.known;
-        let mut behind = 64..self.lines.len();
-        core::iter::from_fn(move || {
-            loop {
-                let index =
-                    if marks != 0 { marks.trailing_zeros() as usize } else { behind.next()? };
-                marks &= marks.wrapping_sub(1);
-                let (text, value) = fields.split(fields.lines.get(index)?);
-                let name = Name::of(text);
-                if name != Name::Other {
-                    return Some((index as u16, name, value));
-                }
-            }
-        })
+        let called = fields.specials.lines.iter().filter(move |(special, _)| *special == name);
+        called.map(move |&(_, index)| fields.value(index))
     }
 
     /// The value of line `index`.
@@ -108,16 +115,13 @@ impl<'a> Fields<'a> {
 
     /// Everything that `Connection` fields name, as one list.
     pub(crate) fn connection_options(&self) -> Vec<u8> {
-        let named = self.iter().filter(|(n, _)| Name::of(n) == Name::Connection);
-        let values: Vec<&[u8]> = named.map(|(_, value)| value).collect();
-        values.join(&b',')
+        self.all(Name::Connection).collect::<Vec<_>>().join(&b',')
     }
 
     /// Whether a `Connection` field names `name` (RFC 9110 section 7.6.1).
     pub(crate) fn names(&self, name: &[u8]) -> bool {
-        self.iter()
-            .filter(|(n, _)| Name::of(n) == Name::Connection)
-            .any(|(_, value)| list(value).any(|word| word.eq_ignore_ascii_case(name)))
+        let is_it = |word: &[u8]| word.eq_ignore_ascii_case(name);
+        self.all(Name::Connection).any(|value| list(value).any(is_it))
     }
 }
 
@@ -127,6 +131,8 @@ pub struct RequestHead<'a> {
     pub(crate) method: &'a [u8],
     pub(crate) target: &'a [u8],
     pub(crate) path: &'a [u8],
+    /// Whether the target is known to have no `#`, `%` or dot, and to be ASCII.
+    pub(crate) plain: bool,
     pub(crate) authority: Option<&'a [u8]>,
     pub(crate) version: Version,
     pub(crate) fields: Fields<'a>,
@@ -151,8 +157,15 @@ impl<'a> RequestHead<'a> {
 
     /// Whom the request is for: the authority of an absolute-form target, else the Host field.
     pub fn authority(&self) -> Option<&'a [u8]> {
-        let host = || self.fields.known().find(|(_, name, _)| *name == Name::Host);
-        self.authority.or_else(|| host().map(|(_, _, value)| value))
+        if self.authority.is_some() || !self.fields.has(Name::Host) {
+            return self.authority;
+        }
+        self.fields.all(Name::Host).next()
+    }
+
+    /// Whether there is an [`authority`](Self::authority).
+    pub(crate) fn has_authority(&self) -> bool {
+        self.authority.is_some() || self.fields.has(Name::Host)
     }
 
     /// The value of the first field line called `name`, in any case.
@@ -221,6 +234,7 @@ pub(crate) fn parse_request<'b>(
         method: bytes.get(..line.method).unwrap_or_default(),
         target,
         path: target,
+        plain: line.plain,
         authority: None,
         version: line.version,
         fields: Fields::new(bytes, slots),
@@ -261,6 +275,17 @@ fn most(limits: &Limits) -> usize {
 /// Whether `host` may stand in a Host field: empty, or a name, an IPv4 address or a bracketed IPv6
 /// address, with an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
 pub(crate) fn is_host(host: &[u8]) -> bool {
+    let name = host.iter().take_while(|byte| NAME_BYTES[usize::from(**byte)]).count();
+    match host.get(name..).unwrap_or_default() {
+        [] => true,
+        [b':', digits @ ..] => is_port(digits),
+        _ => is_odd_host(host),
+    }
+}
+
+/// The same, for addresses in brackets and names with escapes too.
+#[cold]
+fn is_odd_host(host: &[u8]) -> bool {
     let (name, port) = match host.strip_prefix(b"[") {
         Some(rest) => {
             let Some(close) = rest.iter().position(|&b| b == b']') else { return false };
@@ -273,10 +298,14 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         None => host.split_at(host.iter().position(|&b| b == b':').unwrap_or(host.len())),
     };
     let port_fine = match port.strip_prefix(b":") {
-        Some(digits) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        Some(digits) => is_port(digits),
         None => port.is_empty(),
     };
     is_name(name) && port_fine
+}
+
+fn is_port(digits: &[u8]) -> bool {
+    digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit)
 }
 
 /// Whether `name` is a host's name: a `%` stands before two hexadecimal digits.

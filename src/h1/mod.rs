@@ -1,7 +1,8 @@
 //! HTTP/1.1 over byte slices: what we speak, and what we refuse.
 //!
 //! ```text
-//!   lines.rs    bytes -> lines, one pass           head.rs   the views of a head, its bounds
+//!   runs.rs     lines.rs    bytes -> lines, one pass
+//!   head.rs     the views of a head, its bounds
 //!   request.rs  response.rs  the facts a proxy acts on
 //!   body.rs     how many bytes belong to the message      chunk.rs  chunked framing
 //!   rewrite.rs  the head as it goes on                    answer.rs our own answers
@@ -24,6 +25,7 @@ pub(crate) mod range;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod rewrite;
+mod runs;
 pub(crate) mod upgrade;
 
 pub use head::{Fields, RequestHead, ResponseHead};

@@ -77,7 +77,7 @@ mod tests {
         let text = format!("{text}\r\n");
         let mut slots = slots();
         let head = parse_response(text.as_bytes(), &mut slots, &LIMITS).unwrap().unwrap();
-        let facts = response::read(&head, Method::Get, Wrapping::Keep, &mut Vec::new()).unwrap();
+        let facts = response::read(&head, Method::Get, Wrapping::Keep).unwrap();
         f(&head, &facts)
     }
 

@@ -40,9 +40,6 @@ impl Method {
     }
 }
 
-/// The field lines that mean something to a proxy, by index, in order.
-pub(crate) type Specials = Vec<(Name, u16)>;
-
 /// What a proxy acts on in a request.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestFacts {
@@ -73,28 +70,22 @@ impl RequestFacts {
     }
 }
 
-/// Reads the facts of `head`, cuts an absolute-form target, and notes the special lines.
-pub(crate) fn read(
-    head: &mut RequestHead<'_>,
-    specials: &mut Specials,
-) -> Result<RequestFacts, Bad> {
+/// Reads the facts of `head`, and cuts an absolute-form target.
+pub(crate) fn read(head: &mut RequestHead<'_>) -> Result<RequestFacts, Bad> {
     if head.method == b"CONNECT" {
         return Err(Bad::Method);
     }
     read_target(head)?;
     let mut scan = Scan::default();
-    specials.clear();
-    for (index, name, value) in head.fields.known() {
-        scan.note(name, value, head.version)?;
-        specials.push((name, index));
+    for &(name, index) in head.fields.specials() {
+        scan.note(name, head.fields.value(index), head.version)?;
     }
     if scan.names_fields && head.fields.names(b"idempotency-key") {
         scan.idempotency_key = false;
     }
-    match scan.hosts {
-        1 => {}
-        0 if head.version == Version::Http10 => {}
-        _ => return Err(Bad::Host),
+    let may_have_none = head.version == Version::Http10;
+    if head.fields.repeats(Name::Host) || !(head.fields.has(Name::Host) || may_have_none) {
+        return Err(Bad::Host);
     }
     let mut body = scan.body(head.version)?;
     if scan.names_fields {
@@ -121,7 +112,7 @@ pub(crate) fn read(
 /// RFC 9112 section 3.2: origin-form, absolute-form, and `*` for OPTIONS.
 fn read_target(head: &mut RequestHead<'_>) -> Result<(), Bad> {
     let target = head.target;
-    if target.contains(&b'#') {
+    if !head.plain && target.contains(&b'#') {
         return Err(Bad::Target);
     }
     if target.first() == Some(&b'/') || (target == b"*" && head.method == b"OPTIONS") {
@@ -153,7 +144,6 @@ pub(super) struct Scan {
     pub(super) keep: bool,
     pub(super) names_fields: bool,
     words: u32,
-    hosts: u32,
     te_trailers: bool,
     idempotency_key: bool,
     expects: bool,
@@ -170,12 +160,8 @@ const MAX_CONNECTION_WORDS: u32 = 64;
 impl Scan {
     fn note(&mut self, name: Name, value: &[u8], version: Version) -> Result<(), Bad> {
         match name {
-            Name::Host => {
-                self.hosts += 1;
-                if !head::is_host(value) {
-                    return Err(Bad::Host);
-                }
-            }
+            Name::Host if !head::is_host(value) => return Err(Bad::Host),
+            Name::Host => {}
             Name::Te => {
                 let trailers = |word: &[u8]| word.eq_ignore_ascii_case(b"trailers");
                 self.te_trailers |= field::list(value).any(trailers);
@@ -203,13 +189,14 @@ impl Scan {
     /// The part that requests and responses share.
     pub(super) fn note_framing(&mut self, name: Name, value: &[u8]) -> Result<(), Bad> {
         match name {
+            // Nearly all have one word.
+            Name::Connection if field::is_in_lower_case(value, b"keep-alive") => {
+                (self.keep, self.words) = (true, self.words + 1);
+            }
             Name::Connection => {
                 for word in field::list(value) {
                     self.words += 1;
                     self.note_connection(word);
-                }
-                if self.words > MAX_CONNECTION_WORDS {
-                    return Err(Bad::FieldLine);
                 }
             }
             Name::ContentLength => {
@@ -227,7 +214,7 @@ impl Scan {
             }
             _ => {}
         }
-        Ok(())
+        if self.words > MAX_CONNECTION_WORDS { Err(Bad::FieldLine) } else { Ok(()) }
     }
 
     fn note_connection(&mut self, word: &[u8]) {
@@ -292,7 +279,7 @@ mod tests {
         let limits = Limits { head_bytes: 9999, fields: 50, target_bytes: 999 };
         let mut slots = slots();
         let mut head = parse_request(text.as_bytes(), &mut slots, &limits)?.expect("whole");
-        read(&mut head, &mut Vec::new())
+        read(&mut head)
     }
 
     fn with(lines: &str) -> Result<RequestFacts, Bad> {

@@ -6,7 +6,7 @@ use super::body::Body;
 use super::chunk::Wrapping;
 use super::field::{self, Name};
 use super::head::ResponseHead;
-use super::request::{Method, Scan, Specials};
+use super::request::{Method, Scan};
 use super::{Bad, Version, upgrade};
 
 /// What a proxy acts on in a response.
@@ -44,17 +44,15 @@ pub(crate) fn read(
     head: &ResponseHead<'_>,
     method: Method,
     wrapping: Wrapping,
-    specials: &mut Specials,
 ) -> Result<ResponseFacts, Bad> {
     let mut scan = Scan::default();
     let mut idle_limit_ms = None;
-    specials.clear();
-    for (index, name, value) in head.fields.known() {
+    for &(name, index) in head.fields.specials() {
+        let value = head.fields.value(index);
         scan.note_framing(name, value)?;
         if name == Name::KeepAlive {
             idle_limit_ms = announced_ms(value).or(idle_limit_ms);
         }
-        specials.push((name, index));
     }
     if scan.chunked && head.version == Version::Http10 {
         return Err(Bad::AmbiguousLength);
@@ -103,7 +101,7 @@ mod tests {
         let limits = Limits { head_bytes: 9999, fields: 50, target_bytes: 999 };
         let mut slots = slots();
         let head = parse_response(text.as_bytes(), &mut slots, &limits)?.expect("whole");
-        read(&head, method, Wrapping::Keep, &mut Vec::new())
+        read(&head, method, Wrapping::Keep)
     }
 
     /// B7.2, RFC 9112 section 6.3

@@ -54,7 +54,7 @@ pub(super) fn advises(fields: Fields<'_>) -> bool {
 }
 
 fn protocols(fields: Fields<'_>) -> impl Iterator<Item = &[u8]> {
-    fields.iter().filter(|(name, _)| Name::of(name) == Name::Upgrade).flat_map(|(_, v)| list(v))
+    fields.all(Name::Upgrade).flat_map(list)
 }
 
 /// A name, and a version behind a slash if there is one.
