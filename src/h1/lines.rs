@@ -242,7 +242,7 @@ pub(super) fn field_lines(
     if lines.len() < most {
         lines.resize(most, Line::default());
     }
-    let mut slots = lines.iter_mut().take(most);
+    let mut slots = lines.get_mut(..most).unwrap_or_default().iter_mut();
     let (mut index, mut rest) = (0, bytes.get(at..).unwrap_or_default());
     loop {
         let line = match usual_line(rest) {
@@ -286,16 +286,17 @@ struct Found<'a> {
 #[inline]
 fn usual_line(line: &[u8]) -> Option<Found<'_>> {
     let name = usual_name_len(line).filter(|name| *name > 0)?;
-    let [b':', b' ', text @ ..] = line.get(name..)? else { return None };
+    let text = line.get(name..)?.strip_prefix(b": ")?;
     if *text.first()? <= b' ' {
         return None;
     }
     let end = control_at(line, text);
-    match line.get(end - 1..)? {
-        [b' ', ..] => None,
-        [_, b'\r', b'\n', next @ ..] => Some(Found { name, value: name + 2, end, next }),
-        _ => None,
+    let (last, behind) = line.get(end - 1..)?.split_first()?;
+    if *last == b' ' {
+        return None;
     }
+    let next = behind.strip_prefix(b"\r\n")?;
+    Some(Found { name, value: name + 2, end, next })
 }
 
 /// A line of every kind, behind `count` others. `None`: it is not whole yet.
