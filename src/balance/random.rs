@@ -33,6 +33,7 @@ impl Balancer for P2c {
 ///
 /// One throw over all, and only if that hits a closed one a second among the open. Together they
 /// give each open endpoint exactly its share.
+#[inline]
 pub(super) fn draw(choice: &Choice<'_>, rng: &mut Rng, except: Option<usize>) -> Option<usize> {
     let snapshot = choice.snapshot();
     // The points that `except` owns are left out of the throw and jumped over after it.
@@ -46,6 +47,7 @@ pub(super) fn draw(choice: &Choice<'_>, rng: &mut Rng, except: Option<usize>) ->
     if choice.open(index) { Some(index) } else { draw_by_scan(choice, rng, except) }
 }
 
+#[cold]
 fn draw_by_scan(choice: &Choice<'_>, rng: &mut Rng, except: Option<usize>) -> Option<usize> {
     let open = || (0..choice.len()).filter(|index| Some(*index) != except && choice.open(*index));
     let points: u64 = open().map(|index| u64::from(choice.weight(index))).sum();

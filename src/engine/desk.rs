@@ -203,8 +203,12 @@ impl Desk {
     fn find_service(&mut self, head: &RequestHead<'_>) -> Result<(ServiceId, Rest), Reason> {
         let Desk { router, registry, services, peers, closed, balancing, .. } = self;
         let mut enter = |name: &str| {
+            let version = registry.version();
+            if let Some(id) = services.current(name, version) {
+                return Some(id);
+            }
             let snapshot = registry.lookup(name)?;
-            Some(services.enter(name, snapshot, peers, closed, |name| balancing(name)))
+            Some(services.enter(name, version, snapshot, peers, closed, |name| balancing(name)))
         };
         match router.route(head) {
             Ok(route) => {

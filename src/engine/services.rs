@@ -1,8 +1,9 @@
 //! What the engine knows of each service: the registry's latest snapshot, the endpoints in it, and
 //! the balancer that chooses among them.
 //!
-//! The registry is asked for every request; only when it hands out another snapshot than last time
-//! is anything worked out anew. This file does not know connections.
+//! The registry is asked for every request, unless it counts its changes and there was none; only
+//! when it hands out another snapshot than last time is anything worked out anew. This file does
+//! not know connections.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -27,6 +28,8 @@ pub(crate) struct Service {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) balancer: Box<dyn Balancer>,
     pub(crate) budget: Budget,
+    /// What the registry counted when this was looked up.
+    version: Option<u64>,
     /// Of every endpoint of the snapshot, in its order.
     peers: Vec<Key>,
 }
@@ -118,24 +121,45 @@ impl Services {
         self.all.get(id)
     }
 
-    /// The service called `name`, brought up to `snapshot`. `closed` gets the idle connections of
-    /// endpoints that nobody names any more.
+    /// The service called `name`, if it was looked up since the registry counted `version`.
+    #[inline]
+    pub(crate) fn current(&mut self, name: &str, version: Option<u64>) -> Option<ServiceId> {
+        let version = version?;
+        if !self.is_last(name) {
+            self.last = *self.by_name.get(name)?;
+        }
+        let service = self.all.get(self.last)?;
+        (service.version == Some(version)).then_some(self.last)
+    }
+
+    #[inline]
+    fn is_last(&self, name: &str) -> bool {
+        self.all.get(self.last).is_some_and(|last| *last.name == *name)
+    }
+
+    /// The service called `name`, brought up to `snapshot`, which was looked up when the registry
+    /// counted `version`. `closed` gets the idle connections of endpoints that nobody names any
+    /// more.
     pub(crate) fn enter(
         &mut self,
         name: &str,
+        version: Option<u64>,
         snapshot: &Arc<Snapshot>,
         peers: &mut Peers,
         closed: &mut Vec<Key>,
         balancer: impl FnOnce(&str) -> Box<dyn Balancer>,
     ) -> ServiceId {
-        let again = self.all.get(self.last).is_some_and(|last| *last.name == *name);
-        if !again {
+        if !self.is_last(name) {
             self.last = self.find_or_make(name, balancer);
+        }
+        if let Some(service) = self.all.get_mut(self.last) {
+            service.version = version;
         }
         self.refresh(self.last, snapshot, peers, closed);
         self.last
     }
 
+    #[inline(never)]
     fn find_or_make(
         &mut self,
         name: &str,
@@ -150,6 +174,7 @@ impl Services {
             snapshot: Arc::new(Snapshot::new(Vec::new())),
             balancer: balancer(name),
             budget: Budget::default(),
+            version: None,
             peers: Vec::new(),
         });
         self.by_name.insert(name.into(), id);
@@ -157,6 +182,7 @@ impl Services {
     }
 
     /// Brings a service up to `snapshot`.
+    #[inline]
     pub(crate) fn refresh(
         &mut self,
         id: ServiceId,
@@ -164,10 +190,20 @@ impl Services {
         peers: &mut Peers,
         closed: &mut Vec<Key>,
     ) {
-        let Some(service) = self.all.get_mut(id) else { return };
-        if Arc::ptr_eq(&service.snapshot, snapshot) {
-            return;
+        if self.all.get(id).is_some_and(|service| !Arc::ptr_eq(&service.snapshot, snapshot)) {
+            self.replace(id, snapshot, peers, closed);
         }
+    }
+
+    #[cold]
+    fn replace(
+        &mut self,
+        id: ServiceId,
+        snapshot: &Arc<Snapshot>,
+        peers: &mut Peers,
+        closed: &mut Vec<Key>,
+    ) {
+        let Some(service) = self.all.get_mut(id) else { return };
         let adopted = snapshot.endpoints().iter().map(|endpoint| peers.adopt(endpoint)).collect();
         let old = std::mem::replace(&mut service.peers, adopted);
         service.snapshot = Arc::clone(snapshot);
@@ -226,22 +262,31 @@ impl Services {
                 return Chosen::Peer(key);
             }
         }
-        let untried = || (0..view.keys.len()).filter_map(|i| Some((i, view.standing(i)?)));
+        view.choose_among_closed()
+    }
+}
+
+impl View<'_> {
+    /// Whom to wait for, or to ask against all odds.
+    #[cold]
+    fn choose_among_closed(&self) -> Chosen {
+        let (keys, depth) = (self.keys, self.asked.depth);
+        let untried = || (0..keys.len()).filter_map(|i| Some((i, self.standing(i)?)));
         // One with its hands full is worth waiting for, but not for ever: a scout goes on to those
         // who were set aside.
         let busy = |standing| matches!(standing, Standing::Unproven | Standing::Full);
         let any_busy = untried().any(|(_, standing)| busy(standing));
-        if any_busy && asked.depth != Depth::Unproven {
+        if any_busy && depth != Depth::Unproven {
             return Chosen::Later;
         }
         let failed_at = |index: usize| {
-            let peer = view.keys.get(index).and_then(|key| peers.get(*key));
+            let peer = keys.get(index).and_then(|key| self.peers.get(*key));
             peer.map_or(Ms::ZERO, |peer| peer.health.failed_at())
         };
         let aside = untried().filter(|&(_, standing)| !busy(standing)).map(|(index, _)| index);
         let longest_ago = aside.min_by_key(|&index| failed_at(index));
-        match longest_ago.and_then(|index| view.keys.get(index)) {
-            Some(&key) if asked.depth != Depth::Sound => Chosen::Peer(key),
+        match longest_ago.and_then(|index| keys.get(index)) {
+            Some(&key) if depth != Depth::Sound => Chosen::Peer(key),
             Some(_) => Chosen::Later,
             None if any_busy => Chosen::Later,
             None => Chosen::Nobody,
@@ -287,8 +332,8 @@ mod tests {
         let (mut services, mut peers) = (Services::default(), Peers::new(9, 9, false));
         let mut closed = Vec::new();
         let always = |_: &str| -> Box<dyn Balancer> { Box::new(Always(0)) };
-        let a = services.enter("a/1", &snapshot(&[1, 2]), &mut peers, &mut closed, always);
-        let b = services.enter("b/1", &snapshot(&[1]), &mut peers, &mut closed, always);
+        let a = services.enter("a/1", None, &snapshot(&[1, 2]), &mut peers, &mut closed, always);
+        let b = services.enter("b/1", None, &snapshot(&[1]), &mut peers, &mut closed, always);
         let Chosen::Peer(peer) = choose(&mut services, a, &peers, &[]) else { unreachable!() };
         assert_eq!(choose(&mut services, b, &peers, &[]), Chosen::Peer(peer), "both name it");
         let idle = GenSlab::default().insert(());
@@ -300,6 +345,29 @@ mod tests {
         assert!(peers.get(peer).is_none());
     }
 
+    /// B3.4: nobody is asked again as long as nothing has changed, and everybody once it has.
+    #[test]
+    fn what_was_looked_up_is_current_until_the_count_changes() {
+        let (mut services, mut peers) = (Services::default(), Peers::new(9, 9, false));
+        let always = |_: &str| -> Box<dyn Balancer> { Box::new(Always(0)) };
+        let mut enter = |services: &mut Services, name, version| {
+            services.enter(name, version, &snapshot(&[1]), &mut peers, &mut vec![], always)
+        };
+        assert_eq!(services.current("a/1", Some(7)), None, "never looked up");
+        let a = enter(&mut services, "a/1", Some(7));
+        let b = enter(&mut services, "b/1", Some(8));
+        let uncounted = enter(&mut services, "c/1", None);
+        assert!(a != b && b != uncounted);
+        for _ in 0..2 {
+            assert_eq!(services.current("a/1", Some(7)), Some(a));
+            assert_eq!(services.current("b/1", Some(8)), Some(b));
+            assert_eq!(services.current("a/1", Some(8)), None);
+            assert_eq!(services.current("b/1", Some(7)), None);
+            assert_eq!(services.current("c/1", Some(7)), None);
+            assert_eq!(services.current("a/1", None), None);
+        }
+    }
+
     /// B3.2, B10.2: a balancer of an embedder may be wrong, the request is not lost for it.
     #[test]
     fn a_balancer_that_answers_nonsense_loses_no_request() {
@@ -307,7 +375,8 @@ mod tests {
             let (mut services, mut peers) = (Services::default(), Peers::new(9, 9, false));
             let mut tried = Vec::new();
             let always = |_: &str| -> Box<dyn Balancer> { Box::new(Always(pick)) };
-            let id = services.enter("a/1", &snapshot(&[1, 2]), &mut peers, &mut vec![], always);
+            let id =
+                services.enter("a/1", None, &snapshot(&[1, 2]), &mut peers, &mut vec![], always);
             while let Chosen::Peer(peer) = choose(&mut services, id, &peers, &tried) {
                 assert!(!tried.contains(&peer), "{pick}");
                 tried.push(peer);

@@ -5,8 +5,8 @@
 use super::Bad;
 use super::chunk::{Chunked, Judged, Wrapping};
 
-/// What is still to come of one message's body. Its tag has a place of its own (`repr`): found in
-/// a niche of [`Chunked`], it would cost four instructions more each of the ten times it is asked.
+/// What is still to come of one message's body. With a tag of its own, because a dozen times in a
+/// request somebody asks whether it is done: 55 instructions less than with one hidden in a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Body {

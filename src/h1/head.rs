@@ -6,7 +6,7 @@
 use core::net::Ipv6Addr;
 
 use super::field::{Name, NameSet, list};
-use super::lines::{self, Begun, Line, Special, Specials};
+use super::lines::{self, Begun, Line, Room, Special, Specials};
 use super::{Bad, Limits, Version};
 
 pub(crate) use super::lines::{MAX_FIELDS, Slots};
@@ -40,6 +40,9 @@ impl Search {
 /// How many bytes of empty lines stand before a request line. One CRLF after a body is what some
 /// old clients send (RFC 9112 section 2.2).
 pub(crate) fn empty_lines(bytes: &[u8]) -> usize {
+    if bytes.first() != Some(&b'\r') {
+        return 0;
+    }
     bytes.chunks(2).take_while(|pair| *pair == b"\r\n").count() * 2
 }
 
@@ -52,8 +55,8 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn new(head: &'a [u8], slots: &'a Slots) -> Fields<'a> {
-        Fields { head, lines: slots.lines(), specials: slots.specials() }
+    fn new(head: &'a [u8], room: &'a Room) -> Fields<'a> {
+        Fields { head, lines: room.lines(), specials: room.specials() }
     }
 
     fn part(&self, from: u32, to: u32) -> &'a [u8] {
@@ -217,7 +220,8 @@ pub(crate) fn parse_request<'b>(
         Begun::Partial(_) => return unfinished(bytes, limits),
     };
     let target = bytes.get(line.target()).unwrap_or_default();
-    let Some(len) = lines::field_lines(bytes, line.len, most(limits), slots)? else {
+    let room = slots.room();
+    let Some(len) = lines::field_lines(bytes, line.len, most(limits), room)? else {
         if target.len() > limits.target_bytes {
             return Err(Bad::TargetTooLong);
         }
@@ -237,7 +241,7 @@ pub(crate) fn parse_request<'b>(
         plain: line.plain,
         authority: None,
         version: line.version,
-        fields: Fields::new(bytes, slots),
+        fields: Fields::new(bytes, room),
         bytes,
     }))
 }
@@ -249,7 +253,8 @@ pub(crate) fn parse_response<'b>(
     limits: &Limits,
 ) -> Result<Option<ResponseHead<'b>>, Bad> {
     let Some(line) = lines::status_line(bytes)? else { return unfinished(bytes, limits) };
-    let Some(len) = lines::field_lines(bytes, line.len, most(limits), slots)? else {
+    let room = slots.room();
+    let Some(len) = lines::field_lines(bytes, line.len, most(limits), room)? else {
         return unfinished(bytes, limits);
     };
     if len > limits.head_bytes {
@@ -259,7 +264,7 @@ pub(crate) fn parse_response<'b>(
         return Err(Bad::Status);
     }
     let (bytes, _) = bytes.split_at(len);
-    let fields = Fields::new(bytes, slots);
+    let fields = Fields::new(bytes, room);
     Ok(Some(ResponseHead { status: line.status, version: line.version, fields, bytes }))
 }
 

@@ -61,16 +61,27 @@ impl Specials {
     }
 }
 
-/// Room for the field lines of one head. Reused, so that it does not allocate.
+/// Room for the field lines of one head. Reused, so that it does not allocate. Behind a pointer,
+/// because it is taken out of its place and put back for each head.
 #[derive(Debug, Default)]
-pub(crate) struct Slots {
+pub(crate) struct Slots(Option<Box<Room>>);
+
+impl Slots {
+    pub(super) fn room(&mut self) -> &mut Room {
+        self.0.get_or_insert_default()
+    }
+}
+
+/// The field lines of one head.
+#[derive(Debug, Default)]
+pub(super) struct Room {
     /// As many as a head may have.
     lines: Vec<Line>,
     count: usize,
     specials: Specials,
 }
 
-impl Slots {
+impl Room {
     pub(super) fn lines(&self) -> &[Line] {
         self.lines.get(..self.count).unwrap_or_default()
     }
@@ -218,20 +229,20 @@ fn no_version(word: &[u8], ends: &[u8]) -> Result<(), Bad> {
     }
 }
 
-/// Reads the field lines that begin at `at` into `slots`, up to `most`. Gives the length of the
+/// Reads the field lines that begin at `at` into `room`, up to `most`. Gives the length of the
 /// head. `None`: its end is not here yet, and so far nothing is wrong.
 pub(super) fn field_lines(
     bytes: &[u8],
     at: usize,
     most: usize,
-    slots: &mut Slots,
+    room: &mut Room,
 ) -> Result<Option<usize>, Bad> {
-    let Slots { lines, count, specials } = slots;
+    let Room { lines, count, specials } = room;
     specials.clear();
     if lines.len() < most {
         lines.resize(most, Line::default());
     }
-    let mut room = lines.iter_mut().take(most);
+    let mut slots = lines.get_mut(..most).unwrap_or_default().iter_mut();
     let (mut index, mut rest) = (0, bytes.get(at..).unwrap_or_default());
     loop {
         let line = match usual_line(rest) {
@@ -245,7 +256,7 @@ pub(super) fn field_lines(
                 None => return Ok(None),
             },
         };
-        let Some(slot) = room.next() else { return Err(Bad::HeadTooLarge) };
+        let Some(slot) = slots.next() else { return Err(Bad::HeadTooLarge) };
         let place = |within: usize| (bytes.len() - rest.len() + within) as u32;
         *slot = Line {
             name: place(0),
@@ -275,16 +286,17 @@ struct Found<'a> {
 #[inline]
 fn usual_line(line: &[u8]) -> Option<Found<'_>> {
     let name = usual_name_len(line).filter(|name| *name > 0)?;
-    let [b':', b' ', text @ ..] = line.get(name..)? else { return None };
+    let text = line.get(name..)?.strip_prefix(b": ")?;
     if *text.first()? <= b' ' {
         return None;
     }
     let end = control_at(line, text);
-    match line.get(end - 1..)? {
-        [b' ', ..] => None,
-        [_, b'\r', b'\n', next @ ..] => Some(Found { name, value: name + 2, end, next }),
-        _ => None,
+    let (last, behind) = line.get(end - 1..)?.split_first()?;
+    if *last == b' ' {
+        return None;
     }
+    let next = behind.strip_prefix(b"\r\n")?;
+    Some(Found { name, value: name + 2, end, next })
 }
 
 /// A line of every kind, behind `count` others. `None`: it is not whole yet.
@@ -367,7 +379,7 @@ mod tests {
         let most = 100;
         for count in [1, 31, 32, 33, 64, 65, 100, 101] {
             let text = ["A: b\r\n".repeat(count - 1), "Host:  c \t\r\n\r\n".into()].concat();
-            let mut slots = Slots::default();
+            let mut slots = Room::default();
             let read = field_lines(text.as_bytes(), 0, most, &mut slots);
             if count > most {
                 assert_eq!(read, Err(Bad::HeadTooLarge));
