@@ -40,15 +40,18 @@ impl Buf {
         !self.mem.is_empty()
     }
 
+    /// Takes memory in where there is none.
+    #[inline]
+    pub(crate) fn adopt(&mut self, mem: Box<[u8]>) {
+        debug_assert!(!self.has_memory() && mem.len() >= HEADROOM);
+        *self = Buf { mem, start: HEADROOM, sent: HEADROOM, cut: HEADROOM, end: HEADROOM };
+    }
+
     /// Takes memory in, or moves into other memory: what it holds comes along.
     /// Gives the old memory back (empty if there was none). `mem` must hold what is kept.
     pub(crate) fn attach(&mut self, mut mem: Box<[u8]>) -> Box<[u8]> {
         let kept = self.end - self.start;
         debug_assert!(mem.len() >= HEADROOM + kept);
-        if kept == 0 {
-            (self.start, self.sent, self.cut, self.end) = (HEADROOM, HEADROOM, HEADROOM, HEADROOM);
-            return std::mem::replace(&mut self.mem, mem);
-        }
         mem[HEADROOM..HEADROOM + kept].copy_from_slice(&self.mem[self.start..self.end]);
         self.rebase(HEADROOM);
         std::mem::replace(&mut self.mem, mem)

@@ -72,7 +72,7 @@ impl<N: Net> Engine<N> {
         let keep = keep && work.req.is_empty();
         work.req.truncate();
         work.req.give_up();
-        work.resp.attach(work.req.detach());
+        work.resp.adopt(work.req.detach());
         keep
     }
 
@@ -80,7 +80,7 @@ impl<N: Net> Engine<N> {
     fn room_to_speak(&mut self, work: &mut Work) -> bool {
         if !work.resp.has_memory() {
             let Some(mem) = self.bufs.lend(1, Purpose::Answer) else { return false };
-            work.resp.attach(mem);
+            work.resp.adopt(mem);
         }
         true
     }

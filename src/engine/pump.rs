@@ -132,7 +132,7 @@ impl<N: Net> Engine<N> {
         };
         let mut work = self.spare.pop().unwrap_or_else(|| Box::new(Work::new()));
         work.clear();
-        work.req.attach(mem);
+        work.req.adopt(mem);
         self.read_head(net, key, work, Search::default(), budget)
     }
 

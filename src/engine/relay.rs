@@ -326,25 +326,22 @@ impl<N: Net> Lanes<'_, N> {
         if resp.room() > 0 {
             return Ok(true);
         }
-        if resp.has_memory() {
-            resp.compact();
-            let waiting = matches!(self.exchange.download, Download::Waiting { .. });
-            if resp.room() > 0 || !waiting || resp.has_pending() {
-                return Ok(resp.room() > 0);
-            }
+        let starved = Step::Starved(Purpose::Answer);
+        if !resp.has_memory() {
+            let mem = self.bufs.lend(self.bufs.lane_bytes(), Purpose::Answer).ok_or(starved)?;
+            resp.adopt(mem);
+            return Ok(true);
         }
-        // No memory yet, or a head that outgrows what there is.
-        let wanted = match resp.has_memory() {
-            true => self.bufs.large_bytes().max(resp.len() * 2 + 2 * crate::buf::HEADROOM),
-            false => self.bufs.lane_bytes(),
-        };
-        match self.bufs.lend(wanted, Purpose::Answer) {
-            Some(mem) => {
-                self.bufs.give_back(resp.attach(mem));
-                Ok(true)
-            }
-            None => Err(Step::Starved(Purpose::Answer)),
+        resp.compact();
+        let waiting = matches!(self.exchange.download, Download::Waiting { .. });
+        if resp.room() > 0 || !waiting || resp.has_pending() {
+            return Ok(resp.room() > 0);
         }
+        // A head that outgrows what there is.
+        let wanted = self.bufs.large_bytes().max(resp.len() * 2 + 2 * crate::buf::HEADROOM);
+        let mem = self.bufs.lend(wanted, Purpose::Answer).ok_or(starved)?;
+        self.bufs.give_back(resp.attach(mem));
+        Ok(true)
     }
 
     /// An exchange that waits for its endpoint holds no answer buffer.

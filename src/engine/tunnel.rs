@@ -268,7 +268,7 @@ impl Bed<'_> {
         }
         if !self.buf.has_memory() {
             let mem = store.bufs.lend(store.bufs.lane_bytes(), self.purpose);
-            self.buf.attach(mem.ok_or(self.purpose)?);
+            self.buf.adopt(mem.ok_or(self.purpose)?);
         }
         let pulled = pull(net, from.sock, from.ready, self.buf);
         if let Pulled::Bytes(n) = pulled {
