@@ -27,12 +27,23 @@ pub(crate) struct Client<S> {
     pub(crate) due: Due,
     pub(crate) ready: Ready,
     /// Whether the network reports its readiness yet: a new connection is tried first.
-    pub(crate) watched: bool,
+    pub(crate) watch: Watch,
     /// Whether it is in the run queue.
     pub(crate) queued: bool,
     /// Whether it waits for memory.
     pub(crate) starved: bool,
     pub(crate) address: Option<IpAddr>,
+}
+
+/// Whether a client's readiness is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Not yet.
+    No,
+    /// Not yet, unless its answer lets it wait for long.
+    Soon,
+    /// For as long as it is here.
+    Yes,
 }
 
 /// What a client's connection is doing.
@@ -213,7 +224,7 @@ impl<S> Client<S> {
             stage: Stage::Idle,
             due: Due::default(),
             ready: Ready::READ.with(Ready::WRITE),
-            watched: false,
+            watch: Watch::No,
             queued: false,
             starved: false,
             address,

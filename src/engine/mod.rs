@@ -15,7 +15,7 @@
 //!             |       '- route, choose, plan                  (desk.rs)
 //!             '- accept                                       (accept.rs)
 //!   attempt.rs: connect, take from the pool, lose, try again, park; hedge.rs: two connects at
-//!   once; room.rs: waiting for an endpoint
+//!   once; room.rs: waiting for an endpoint; unwatched.rs: new clients that need no events
 //! ```
 //!
 //! What a connection wants next is worked out from its stage and its buffers each time, never
@@ -42,6 +42,7 @@ mod starved;
 mod stats;
 mod timers;
 mod tunnel;
+mod unwatched;
 
 pub use stats::{Census, Stats};
 
@@ -69,6 +70,7 @@ use services::Services;
 use splice::{PIPES, Pipes};
 use starved::Starved;
 use timers::Timers;
+use unwatched::Unwatched;
 
 /// Everything an engine is made from.
 pub(crate) struct Setup {
@@ -131,6 +133,7 @@ pub(crate) struct Engine<N: Net> {
     /// How many connections may still be made in this turn.
     connects_left: u32,
     starved: Starved,
+    unwatched: Unwatched,
     /// Room for the lines of a head, while one is looked at.
     slots: Slots,
     /// Requests that no endpoint can take now.
@@ -161,6 +164,7 @@ impl<N: Net> Engine<N> {
             share_bytes: 0,
             connects_left: 0,
             starved: Starved::default(),
+            unwatched: Unwatched::default(),
             slots: Slots::default(),
             rooms: Rooms::new(),
             checks: Checks::default(),
@@ -287,6 +291,7 @@ impl<N: Net> Engine<N> {
         self.serve_checks(net);
         self.serve_rooms(net);
         self.feed_starved();
+        self.serve_unwatched(net);
         self.close_disowned();
         self.mind_pipes();
         self.sweep_timers();
@@ -365,7 +370,7 @@ impl<N: Net> Engine<N> {
 
     /// When to run again at the latest, even if nothing happens.
     pub(crate) fn next_deadline(&self) -> Option<Ms> {
-        self.timers.next()
+        self.timers.next().into_iter().chain(self.unwatched.due()).min()
     }
 
     /// Whether [`Command::Drain`] or [`Command::Stop`] has been carried out.

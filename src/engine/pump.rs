@@ -15,7 +15,7 @@ use crate::time::Ms;
 
 use super::Engine;
 use super::bytes::{Pulled, pull};
-use super::client::{Ending, Phase, Stage, Work};
+use super::client::{Ending, Phase, Stage, Watch, Work};
 use super::desk::Received;
 use super::relay::Step;
 use super::splice::send;
@@ -86,7 +86,7 @@ impl<N: Net> Engine<N> {
     }
 
     /// Carries out what serving came to. What the client is doing goes back to its place, its
-    /// deadline is set, and events are reported from now on.
+    /// deadline is set, and events are reported from now on, or soon.
     pub(super) fn conclude(&mut self, net: &mut N, key: Key, after: After) {
         let (stage, later) = match after {
             After::Close | After::Abort => {
@@ -104,13 +104,8 @@ impl<N: Net> Engine<N> {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.stage = stage;
         self.timers.set(&mut client.due, Source::Client(key), at);
-        if !client.watched {
-            client.watched = true;
-            if let Err(error) = net.watch(&mut client.sock, Source::Client(key)) {
-                log::warn!("watching a client: {error}");
-                self.drop_client(net, key);
-                return;
-            }
+        if client.watch != Watch::Yes {
+            self.see_to(net, key, later);
         }
         if later {
             self.enqueue(key);
