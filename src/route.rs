@@ -202,7 +202,7 @@ fn without_query(path: &[u8]) -> &[u8] {
 /// Exactly one slash joins the paths, escapes are kept; one `&` joins the queries if neither is
 /// empty. Without base and fixed query, `rest` goes on as it is, but for the slash of an empty
 /// path.
-#[inline]
+#[inline(always)]
 pub(crate) fn write_target(out: &mut Vec<u8>, base: &str, query: &str, rest: &[u8]) {
     if base.is_empty() && query.is_empty() && rest.first() == Some(&b'/') {
         out.extend_from_slice(rest);

@@ -33,7 +33,7 @@ impl Balancer for P2c {
 ///
 /// One throw over all, and only if that hits a closed one a second among the open. Together they
 /// give each open endpoint exactly its share.
-#[inline]
+#[inline(always)]
 pub(super) fn draw(choice: &Choice<'_>, rng: &mut Rng, except: Option<usize>) -> Option<usize> {
     let snapshot = choice.snapshot();
     // The points that `except` owns are left out of the throw and jumped over after it.

