@@ -51,7 +51,7 @@ fn watched(pid: u32) -> Vec<usize> {
 fn b9_5_all_workers_serve() {
     let origin = Origin::polite();
     let daemon = Daemon::start(&[&format!("s/v1={}", origin.addr), "--workers", "3"]);
-    assert_eq!(threads(daemon.pid), 3);
+    eventually("three workers", || threads(daemon.pid) == 3);
     let at_rest = watched(daemon.pid);
     assert_eq!(at_rest, [2; 3], "a listener and a waker");
     // An answer of our own: no connection to an endpoint is among what is watched.
@@ -103,7 +103,7 @@ fn b9_5_a_reload_reaches_all_workers() {
     write(3, "max-target = '64B'", &old);
     daemon.signal_until("HUP", "takes SIGUSR2 or a restart to change workers");
     eventually("the old one answers", || all_say(&old));
-    assert_eq!(threads(daemon.pid), 2);
+    eventually("two workers", || threads(daemon.pid) == 2);
     let long = format!("/{}", "x".repeat(64));
     let refused = |client: &mut Wire| client.get(&long).status() == 414;
     assert!(clients.iter_mut().all(refused), "the limit holds everywhere");
@@ -170,7 +170,7 @@ fn b9_5_an_upgrade_changes_the_number() {
     };
     let file = write(2);
     let mut daemon = Daemon::start(&["-c", file.to_str().expect("UTF-8")]);
-    assert_eq!(threads(daemon.pid), 2);
+    eventually("two workers", || threads(daemon.pid) == 2);
     let load = Load::start(daemon.addr, false);
     for count in [3, 2, 1, 2, 2, 4] {
         write(count);
@@ -178,7 +178,8 @@ fn b9_5_an_upgrade_changes_the_number() {
         load.more(100);
         let old = daemon.pid;
         daemon.upgrade();
-        assert_eq!(threads(daemon.pid), if count > 1 { count } else { 0 });
+        let workers = if count > 1 { count } else { 0 };
+        eventually("as many as the file says", || threads(daemon.pid) == workers);
         load.more(100);
         assert!(alive(old), "it has a download to end");
         assert_whole(download);
@@ -197,6 +198,7 @@ fn b9_5_workers_share_a_unix_socket() {
     let mut daemon = Daemon::start(&["-l", &listen, &route, "--workers", "2"]);
     daemon.upgrade();
     daemon.ended();
+    eventually("both workers listen", || watched(daemon.pid) == [2, 2]);
     let mut clients: Vec<_> = (0..20).map(|_| Wire::unix(&path)).collect();
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200));
     assert!(watched(daemon.pid).iter().all(|count| *count > 3), "both have some");
