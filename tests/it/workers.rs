@@ -198,7 +198,7 @@ fn b9_5_workers_share_a_unix_socket() {
     let mut daemon = Daemon::start(&["-l", &listen, &route, "--workers", "2"]);
     daemon.upgrade();
     daemon.ended();
-    eventually("both workers listen", || watched(daemon.pid) == [2, 2]);
+    eventually("both workers listen", || watched(daemon.pid) == [3, 3]);
     let mut clients: Vec<_> = (0..20).map(|_| Wire::unix(&path)).collect();
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200));
     assert!(watched(daemon.pid).iter().all(|count| *count > 3), "both have some");
