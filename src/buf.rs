@@ -1,4 +1,4 @@
-//! A bounded buffer with four cursors, and the pool that lends the memory for it.
+//! A bounded buffer with four cursors; the pool that lends the memory for it is in `pool.rs`.
 //!
 //! ```text
 //!  0         start            sent             cut             end          capacity
@@ -10,6 +10,10 @@
 //! other socket takes what lies before `cut`. What was taken stays until somebody forgets it: so a
 //! request is repeated by moving one cursor back, without a copy. This file does not know what the
 //! bytes mean.
+
+mod pool;
+
+pub(crate) use pool::{BufPool, Purpose, SMALL_BYTES};
 
 /// Bytes kept free in front, so that a rewritten head may grow without moving the body behind it.
 /// A request head grows by three X-Forwarded fields, some 100 bytes.
@@ -34,6 +38,13 @@ impl Buf {
     /// Whether memory has been lent to this buffer.
     pub(crate) fn has_memory(&self) -> bool {
         !self.mem.is_empty()
+    }
+
+    /// Takes memory in where there is none.
+    #[inline]
+    pub(crate) fn adopt(&mut self, mem: Box<[u8]>) {
+        debug_assert!(!self.has_memory() && mem.len() >= HEADROOM);
+        *self = Buf { mem, start: HEADROOM, sent: HEADROOM, cut: HEADROOM, end: HEADROOM };
     }
 
     /// Takes memory in, or moves into other memory: what it holds comes along.
@@ -84,6 +95,11 @@ impl Buf {
         &self.mem[self.cut..self.end]
     }
 
+    /// How many bytes that is.
+    pub(crate) fn fresh_len(&self) -> usize {
+        self.end - self.cut
+    }
+
     /// Framing has judged: `n` more bytes belong to the message.
     pub(crate) fn release(&mut self, n: usize) {
         self.cut += n;
@@ -129,6 +145,11 @@ impl Buf {
     /// What the other socket may take now.
     pub(crate) fn pending(&self) -> &[u8] {
         &self.mem[self.sent..self.cut]
+    }
+
+    /// Whether the other socket may take anything now.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.sent != self.cut
     }
 
     /// The other socket took `n` bytes of [`Buf::pending`].
@@ -246,134 +267,6 @@ impl Buf {
     }
 }
 
-/// What a piece of memory is wanted for. Later stages may use more of the ceiling than earlier
-/// ones, so that an exchange that has begun can always end: a full house of new heads cannot take
-/// the room that running uploads need, nor those the room of the answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// The first bytes of a request: up to half of the ceiling.
-    Head,
-    /// A request that outgrew its first piece: up to three quarters.
-    Window,
-    /// An answer: up to the ceiling.
-    Answer,
-}
-
-/// Lends memory, never more than a ceiling, the piece that came back last first: it is warm.
-#[derive(Debug)]
-pub(crate) struct BufPool {
-    small: Vec<Box<[u8]>>,
-    large: Vec<Box<[u8]>>,
-    large_bytes: usize,
-    lent_bytes: usize,
-    ceiling_bytes: usize,
-    returned: bool,
-}
-
-/// The size of the first piece: a request with some 30 fields fits.
-pub(crate) const SMALL_BYTES: usize = 4096;
-/// How many pieces of a size are kept for the next one who asks; 64 large ones are about 1 MiB.
-const KEPT: usize = 64;
-
-impl BufPool {
-    /// A pool that lends at most `ceiling_bytes`; its large pieces hold `buffer_bytes` of payload.
-    pub(crate) fn new(buffer_bytes: usize, ceiling_bytes: usize) -> BufPool {
-        BufPool {
-            small: Vec::with_capacity(KEPT),
-            large: Vec::with_capacity(KEPT),
-            // A 16 KiB body with its head in one piece: one read, one write.
-            large_bytes: buffer_bytes + 2 * HEADROOM,
-            lent_bytes: 0,
-            ceiling_bytes,
-            returned: false,
-        }
-    }
-
-    /// Bytes of a large piece, headroom included.
-    pub(crate) fn large_bytes(&self) -> usize {
-        self.large_bytes
-    }
-
-    /// How large a piece one direction of an exchange gets: the small one while more than a quarter
-    /// of the ceiling is lent, or a few thousand slow readers would have all of it.
-    pub(crate) fn lane_bytes(&self) -> usize {
-        let scarce = self.lent_bytes > self.ceiling_bytes / 4;
-        if scarce { SMALL_BYTES } else { self.large_bytes }
-    }
-
-    /// Whether `bytes` more are hardly missed: three quarters of the ceiling stay for others.
-    pub(crate) fn has_plenty(&self, bytes: usize) -> bool {
-        self.lent_bytes + bytes <= self.ceiling_bytes / 4
-    }
-
-    /// How many bytes are lent now.
-    pub(crate) fn lent_bytes(&self) -> usize {
-        self.lent_bytes
-    }
-
-    /// How many bytes may still be lent for `purpose`.
-    pub(crate) fn left_bytes(&self, purpose: Purpose) -> usize {
-        let limit = match purpose {
-            Purpose::Head => self.ceiling_bytes / 2,
-            Purpose::Window => self.ceiling_bytes / 4 * 3,
-            Purpose::Answer => self.ceiling_bytes,
-        };
-        limit.saturating_sub(self.lent_bytes)
-    }
-
-    /// Whether something has come back since this was asked last: those who wait may try again.
-    pub(crate) fn take_returned(&mut self) -> bool {
-        std::mem::take(&mut self.returned)
-    }
-
-    /// A piece of at least `bytes`; `None` if that would pass the purpose's part of the ceiling.
-    pub(crate) fn lend(&mut self, bytes: usize, purpose: Purpose) -> Option<Box<[u8]>> {
-        let size = self.size_for(bytes);
-        if size > self.left_bytes(purpose) {
-            return None;
-        }
-        Some(self.lend_always(size))
-    }
-
-    /// A piece of at least `bytes`, ceiling or not: for answers of a hook that are larger than what
-    /// their request leaves.
-    pub(crate) fn lend_always(&mut self, bytes: usize) -> Box<[u8]> {
-        let size = self.size_for(bytes);
-        self.lent_bytes += size;
-        let kept = match size {
-            SMALL_BYTES => self.small.pop(),
-            _ if size == self.large_bytes => self.large.pop(),
-            _ => None,
-        };
-        kept.unwrap_or_else(|| vec![0; size].into_boxed_slice())
-    }
-
-    fn size_for(&self, bytes: usize) -> usize {
-        if bytes <= SMALL_BYTES.min(self.large_bytes) {
-            SMALL_BYTES.min(self.large_bytes)
-        } else {
-            bytes.max(self.large_bytes)
-        }
-    }
-
-    /// Takes memory back.
-    pub(crate) fn give_back(&mut self, mem: Box<[u8]>) {
-        if mem.is_empty() {
-            return;
-        }
-        self.lent_bytes -= mem.len();
-        self.returned = true;
-        let shelf = match mem.len() {
-            SMALL_BYTES => &mut self.small,
-            len if len == self.large_bytes => &mut self.large,
-            _ => return,
-        };
-        if shelf.len() < KEPT {
-            shelf.push(mem);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -479,22 +372,5 @@ mod tests {
         assert_eq!((buf.pending(), buf.fresh(), buf.room()), (&b"234"[..], &b"567"[..], 92));
         buf.rewind();
         assert_eq!(buf.pending(), b"01234");
-    }
-
-    #[test]
-    fn the_ceiling_leaves_room_for_those_further_on() {
-        let mut pool = BufPool::new(16384, 8 * SMALL_BYTES);
-        let heads: Vec<_> = std::iter::from_fn(|| pool.lend(1, Purpose::Head)).collect();
-        assert_eq!(heads.len(), 4);
-        let windows: Vec<_> = std::iter::from_fn(|| pool.lend(1, Purpose::Window)).collect();
-        assert_eq!(windows.len(), 2);
-        let answers: Vec<_> = std::iter::from_fn(|| pool.lend(1, Purpose::Answer)).collect();
-        assert_eq!(answers.len(), 2);
-        for mem in heads.into_iter().chain(windows).chain(answers) {
-            pool.give_back(mem);
-        }
-        assert_eq!(pool.lent_bytes(), 0);
-        assert_eq!(pool.lend(SMALL_BYTES + 1, Purpose::Answer).unwrap().len(), 16384 + 1024);
-        assert!(pool.lend(1, Purpose::Head).is_none(), "17 KiB of 32 are lent");
     }
 }

@@ -109,6 +109,27 @@ impl Exchange {
         }
     }
 
+    /// Becomes that of another request, where it is: it is too large to be moved there.
+    pub(crate) fn renew(&mut self, facts: &RequestFacts) {
+        self.method = facts.method;
+        self.version = facts.version;
+        self.upload = facts.body.clone();
+        self.download = Download::Waiting { search: Search::default(), touched: false };
+        self.repeatable = facts.repeatable();
+        self.partial = facts.partial;
+        self.whole = None;
+        self.expects = facts.expects;
+        self.head_len = 0;
+        self.committed = false;
+        self.fresh_only = false;
+        self.client_keep = facts.keep;
+        self.promised_keep = None;
+        self.upstream_keep = false;
+        self.idle_limit_ms = None;
+        self.upgrade = facts.upgrade.clone();
+        self.interim = 0;
+    }
+
     /// Whether a 101 with this head may open a tunnel (`B7.8`): it is what the client asked for,
     /// and the request is whole, for in the middle of it nobody can switch.
     pub(crate) fn may_switch(&self, head: &ResponseHead<'_>) -> bool {
@@ -284,7 +305,13 @@ mod tests {
     use super::*;
 
     fn exchange(method: Method, key: bool) -> Exchange {
-        let mut exchange = Exchange::new(&RequestFacts {
+        let mut exchange = Exchange::new(&request(method, key));
+        exchange.head_len = 40;
+        exchange
+    }
+
+    fn request(method: Method, key: bool) -> RequestFacts {
+        RequestFacts {
             method,
             version: Version::Http11,
             body: Body::Length(10),
@@ -296,9 +323,30 @@ mod tests {
             max_forwards: None,
             names_fields: false,
             upgrade: None,
+        }
+    }
+
+    /// An exchange in the memory of another is as one of its own.
+    #[test]
+    fn nothing_is_left_of_the_exchange_before() {
+        let mut facts = request(Method::Put, true);
+        let mut used = Exchange::new(&RequestFacts {
+            version: Version::Http10,
+            keep: false,
+            partial: false,
+            expects: true,
+            upgrade: Some(b"echo".to_vec().into()),
+            ..facts.clone()
         });
-        exchange.head_len = 40;
-        exchange
+        used.answered(&response(200, Body::Length(5)), false).unwrap();
+        used.may_resume(Whole { etag: b"\"a\"".to_vec(), total: 5 });
+        (used.head_len, used.committed, used.fresh_only) = (9, true, true);
+        (used.idle_limit_ms, used.interim) = (Some(1), 1);
+        for partial in [false, true] {
+            facts.partial = partial;
+            used.renew(&facts);
+            assert_eq!(format!("{used:?}"), format!("{:?}", Exchange::new(&facts)));
+        }
     }
 
     fn response(status: u16, body: Body) -> ResponseFacts {

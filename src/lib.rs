@@ -69,6 +69,7 @@ mod h1;
 mod hash;
 mod health;
 mod hooks;
+mod inbox;
 mod keys;
 mod names;
 mod net;

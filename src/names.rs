@@ -4,7 +4,7 @@
 //! An answer is always taken as the whole: what it no longer holds is gone. Asking is somebody
 //! else's business; this file knows no resolver, thread or clock.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -83,10 +83,19 @@ impl Names {
         self.services.iter().map(|service| (service.name.as_str(), service.view()))
     }
 
-    /// Every name that can have other addresses tomorrow.
-    pub(crate) fn hosts(&self) -> BTreeSet<&str> {
-        let entries = self.services.iter().flat_map(|service| &service.entries);
-        entries.filter_map(Entry::name).collect()
+    /// Every name that can have other addresses tomorrow, each once, as they were written.
+    pub(crate) fn hosts(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        self.all_hosts().filter(|host| seen.insert(*host)).collect()
+    }
+
+    /// Whether `host` is one of those names.
+    pub(crate) fn knows(&self, host: &str) -> bool {
+        self.all_hosts().any(|known| known == host)
+    }
+
+    fn all_hosts(&self) -> impl Iterator<Item = &str> {
+        self.services.iter().flat_map(|service| &service.entries).filter_map(Entry::name)
     }
 
     /// `host` now has these addresses and no others; what that changes.
@@ -312,7 +321,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(asked, ["one", "two"]);
-        assert_eq!(names.hosts().into_iter().collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(names.hosts(), ["one", "two"]);
     }
 
     // B6.4: the whole view is compared with what was handed out.

@@ -12,7 +12,6 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use crate::balance::{Balance, Balancer};
@@ -21,6 +20,7 @@ use crate::crew::Crew;
 use crate::endpoint::Endpoint;
 use crate::engine::{Census, Command, Setup, Stats};
 use crate::hooks::{Hooks, NoHooks};
+use crate::inbox::Slot;
 use crate::reactor::Reactor;
 use crate::registry::{MemoryRegistry, Registry};
 use crate::route::{PathRouter, Router};
@@ -358,7 +358,7 @@ pub struct Handle {
 /// The way to one proxy.
 #[derive(Debug)]
 struct End {
-    commands: Sender<Command>,
+    commands: Slot<Command>,
     waker: Arc<mio::Waker>,
 }
 
@@ -366,7 +366,7 @@ impl Handle {
     /// A handle that speaks to all of these.
     pub(crate) fn of_all(proxies: &[Proxy]) -> Handle {
         let end = |proxy: &Proxy| {
-            let (commands, waker) = proxy.reactor.sender();
+            let (commands, waker) = proxy.reactor.slot();
             End { commands, waker }
         };
         Handle { ends: proxies.iter().map(end).collect() }
@@ -430,7 +430,7 @@ impl Handle {
 
     fn send(&self, command: impl Fn() -> Command) {
         for end in self.ends.iter() {
-            if end.commands.send(command()).is_ok() {
+            if end.commands.put(command()) {
                 // It fails only when the proxy's poll is gone, and then nobody is left to wake.
                 let _ = end.waker.wake();
             }

@@ -11,7 +11,6 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Registry, Token, Waker};
@@ -19,6 +18,7 @@ use mio::{Events, Poll, Registry, Token, Waker};
 use crate::crew::Crew;
 use crate::endpoint::Address;
 use crate::engine::{Census, Command, Engine, Setup, Stats};
+use crate::inbox::{Inbox, Slot};
 use crate::keys::Source;
 use crate::net::{Net, Ready};
 use crate::sys::{Listener, Pipe, Stream};
@@ -118,14 +118,13 @@ pub(crate) struct Reactor {
     events: Events,
     net: KernelNet,
     engine: Engine<KernelNet>,
-    commands: Receiver<Command>,
-    sender: Sender<Command>,
+    commands: Inbox<Command>,
     waker: Arc<Waker>,
     /// Its place among those who accept from the same sockets.
     crew: Option<Crew>,
     start: Instant,
     now: Ms,
-    /// Whether commands may be left in the channel.
+    /// Whether commands may be left in the inbox.
     more_commands: bool,
 }
 
@@ -138,15 +137,13 @@ impl Reactor {
             listener.register(&registry, token(Source::Listener(number as u32)))?;
         }
         let waker = Arc::new(Waker::new(&registry, token(Source::Waker))?);
-        let (sender, commands) = channel();
         let engine = Engine::new(setup, listeners.len() as u32);
         Ok(Reactor {
             poll,
             events: Events::with_capacity(EVENTS),
             net: KernelNet { registry, listeners: listeners.into_iter().map(Some).collect() },
             engine,
-            commands,
-            sender,
+            commands: Inbox::new(),
             waker,
             crew: None,
             start: clock(),
@@ -156,8 +153,8 @@ impl Reactor {
     }
 
     /// The way in for other threads.
-    pub(crate) fn sender(&self) -> (Sender<Command>, Arc<Waker>) {
-        (self.sender.clone(), Arc::clone(&self.waker))
+    pub(crate) fn slot(&self) -> (Slot<Command>, Arc<Waker>) {
+        (self.commands.slot(), Arc::clone(&self.waker))
     }
 
     /// Others accept from the same listening sockets.
@@ -218,13 +215,11 @@ impl Reactor {
 
     fn take_commands(&mut self) {
         for _ in 0..COMMANDS {
-            match self.commands.try_recv() {
-                Ok(command) => self.engine.command(command, self.now),
-                Err(_) => {
-                    self.more_commands = false;
-                    return;
-                }
-            }
+            let Some(command) = self.commands.take() else {
+                self.more_commands = false;
+                return;
+            };
+            self.engine.command(command, self.now);
         }
         self.more_commands = true;
     }

@@ -5,7 +5,7 @@
 //! hangs delays neither the loop nor another name. This file does not know what an answer
 //! changes; that is decided in `names`.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -42,7 +42,7 @@ struct State {
     names: Names,
     every: Duration,
     /// The names that have a thread.
-    asked: BTreeSet<String>,
+    asked: HashSet<String>,
     stopped: bool,
 }
 
@@ -77,7 +77,7 @@ impl Resolver {
         lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
         tell: impl Fn(Change) + Send + Sync + 'static,
     ) -> io::Result<Resolver> {
-        let state = State { names, every, asked: BTreeSet::new(), stopped: false };
+        let state = State { names, every, asked: HashSet::new(), stopped: false };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -175,7 +175,7 @@ impl Shared {
 
 impl State {
     fn wants(&self, host: &str) -> bool {
-        !self.stopped && self.names.hosts().contains(host)
+        !self.stopped && self.names.knows(host)
     }
 }
 

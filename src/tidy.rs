@@ -1,7 +1,7 @@
 //! The house rules as a test: floors, lengths, words that belong to one room.
 //!
 //! ```text
-//!   0 ground    buf keys time rng hash
+//!   0 ground    buf keys time rng hash inbox
 //!   1 protocol  h1
 //!   2 policy    endpoint spec names route registry balance health
 //!   3 exchange  exchange config summary hooks
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// Top-level modules by floor. `config` and the policies are read by the floor above them only.
 const FLOORS: [&[&str]; 6] = [
-    &["buf", "keys", "time", "rng", "hash"],
+    &["buf", "keys", "time", "rng", "hash", "inbox"],
     &["h1"],
     &["endpoint", "spec", "names", "route", "registry", "balance", "health"],
     &["exchange", "config", "summary", "hooks"],

@@ -18,6 +18,8 @@ use crate::stage::Places;
 /// Requests under strace, and so many before anything is counted.
 const TRACED: u64 = 6_400;
 const QUICK_TRACED: u64 = 1_280;
+/// Of those, so many for each endpoint.
+const WARM_EACH: u64 = 64;
 /// Requests under callgrind.
 const COUNTED: u64 = 6_400;
 const QUICK_COUNTED: u64 = 1_280;
@@ -25,9 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A call that is rarer is left to the sum.
 const RARE: f64 = 0.005;
 
-/// Requests before anything is counted.
-fn before(session: &Session<'_>) -> u64 {
-    if session.quick { QUICK_TRACED } else { TRACED }
+/// Requests before anything is counted: every endpoint gets as many connections as it will need.
+fn before(session: &Session<'_>, scenario: &Scenario) -> u64 {
+    let each = WARM_EACH * scenario.behind.endpoints as u64;
+    if session.quick { QUICK_TRACED } else { TRACED.max(each) }
 }
 
 fn turns(session: &Session<'_>) -> Places {
@@ -46,7 +49,7 @@ pub(crate) fn syscalls(
     for peer in peers.iter().filter(|peer| peer.program != Program::Direct) {
         let mut stage = session.stage(scenario, peer, turns(session), "strace", &|_| {})?;
         let Some(pid) = stage.pid() else { continue };
-        stage.ask(&format!("count {}", before(session)))?;
+        stage.ask(&format!("count {}", before(session, scenario)))?;
         let dir = session.dir(scenario, peer, "strace");
         let (counts, log) = (dir.join("counts"), dir.join("strace.log"));
         let mut command = Command::new(&strace);
@@ -111,7 +114,7 @@ pub(crate) fn instructions(
         let wrap = |invocation: &mut Invocation| below_callgrind(invocation, peer, &valgrind, &out);
         let mut stage = session.stage(scenario, peer, turns(session), "callgrind", &wrap)?;
         let Some(pid) = stage.pid() else { continue };
-        stage.ask(&format!("count {}", before(session)))?;
+        stage.ask(&format!("count {}", before(session, scenario)))?;
         tell(&vgdb, pid, "zero")?;
         let reply = stage.ask(&format!("count {count}"))?;
         tell(&vgdb, pid, "dump")?;

@@ -192,6 +192,8 @@ fn about(results: &mut Results, session: &Session<'_>, peers: &[Peer]) {
     know("machine", format!("{cores} cores, {model}"));
     know("kernel", said("uname", &["-sr"]));
     know("system", system());
+    let congestion = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+    know("congestion control", congestion.unwrap_or_default().trim().to_owned());
     for peer in peers {
         let version = peer.version();
         if !version.is_empty() && !peer.name.contains('-') {

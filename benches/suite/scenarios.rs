@@ -79,7 +79,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     add("services10k", "10,000 services instead of 1", ALL, services, TWO, cpu);
     let thousand = Behind { endpoints: 1000, dead: false };
     let get = Shape::get(64, 128);
-    add("endpoints1k", "1,000 endpoints instead of 2", ALL, get.clone(), thousand, cpu);
+    add("endpoints1k", "1,000 endpoints instead of 2", ALL, get.clone(), thousand, counted);
     let dead = Behind { endpoints: 2, dead: true };
     add("dead", "one of two endpoints dead", ALL, get.clone(), dead, cpu);
     add("idle10k", "10,000 idle clients, each used once", ALL, get.clone(), TWO, &[Idle]);

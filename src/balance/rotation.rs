@@ -5,6 +5,7 @@
 //! with the same endpoint. This file does not know load.
 
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use super::{Balancer, Choice};
 use crate::registry::Snapshot;
@@ -49,9 +50,11 @@ impl RoundRobin {
         let share = |weight: u32| i128::from(picks) * i128::from(weight) % total;
         self.owed.extend(snapshot.endpoints().iter().map(|e| share(e.weight()) as i64));
         let left: i128 = self.owed.iter().map(|owed| i128::from(*owed)).sum();
-        let mut order: Vec<usize> = (0..self.owed.len()).collect();
-        order.sort_by_key(|index| Reverse(self.owed.get(*index).copied()));
-        for index in order.into_iter().take((left / total) as usize) {
+        let first = self.owed.iter().zip(0..).map(|(owed, index)| (*owed, Reverse(index)));
+        // A heap and not a sort, for size.
+        let mut order: BinaryHeap<(i64, Reverse<usize>)> = first.collect();
+        for _ in 0..left / total {
+            let Some((_, Reverse(index))) = order.pop() else { break };
             if let Some(owed) = self.owed.get_mut(index) {
                 *owed -= total as i64;
             }

@@ -47,7 +47,7 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
     ) -> After {
         loop {
             let Some(peer) = work.trip.peer else {
@@ -92,7 +92,7 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
     ) -> After {
         let crowded = work.trip.service.is_some_and(|service| self.is_crowded(service));
         if crowded || !matches!(self.desk.again(&mut work.trip), Chosen::Peer(_)) {
@@ -198,7 +198,7 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         how: Lost,
     ) -> After {
         if let (Lost::Connect(failure), Some(_)) = (how, work.hedge) {
@@ -228,7 +228,7 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         work: Box<Work>,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         end: NoMore,
     ) -> After {
         match end {
@@ -334,34 +334,29 @@ impl<N: Net> Engine<N> {
     }
 
     /// The answer is complete: the connection is parked or closed, and the rest goes to the client.
-    pub(super) fn complete(&mut self, mut work: Box<Work>, exchange: Exchange) -> After {
+    pub(super) fn complete(&mut self, work: &mut Work, exchange: Box<Exchange>) -> Ending {
         let whole_request = exchange.upload.is_done() && !work.has_bytes_up();
         let nothing_left = work.resp.fresh().is_empty();
-        self.answered_by(&work, exchange.idle_limit_ms);
+        self.answered_by(work, exchange.idle_limit_ms);
         if exchange.upstream_keep && whole_request && nothing_left {
-            self.park(&mut work);
+            self.park(work);
         } else {
-            self.detach(&mut work);
+            self.detach(work);
         }
-        self.desk.succeeded(&work.trip);
-        work.phase = Phase::Flush(Ending {
+        work.down_at = self.now;
+        let ending = Ending {
             outcome: Outcome::Answered,
             keep: exchange.keeps_client(),
             linger: !(exchange.asked_to_close() && whole_request && work.req.fresh().is_empty()),
-        });
-        work.down_at = self.now;
-        After::Continue(Stage::Busy(work))
+        };
+        self.desk.keep_spare(exchange);
+        ending
     }
 
     /// `trip.peer` has answered: what that shows of it is noted.
     pub(super) fn answered_by(&mut self, work: &Work, idle_limit_ms: Option<u64>) {
         let reused = work.link.and_then(|link| self.upstreams.get(link)).is_some_and(|u| u.reused);
-        if let Some(peer) = work.trip.peer.and_then(|peer| self.desk.peers.get_mut(peer)) {
-            idle_limit_ms.into_iter().for_each(|ms| peer.health.limit_idle(ms));
-            if reused {
-                peer.health.survived_reuse();
-            }
-        }
+        self.desk.succeeded(&work.trip, idle_limit_ms, reused);
     }
 
     /// Puts the upstream connection into the pool, unless it shows anything but silence (`B6.3`).

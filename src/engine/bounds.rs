@@ -26,6 +26,9 @@ struct Made {
     takes: bool,
     /// Nothing can be read now.
     silent: bool,
+    /// Connections to endpoints take bytes, too.
+    stands: bool,
+    watched: Vec<Source>,
     reads: usize,
     writes: usize,
     connects: usize,
@@ -51,7 +54,8 @@ impl Net for Made {
 
     fn unlisten(&mut self, _: u32) {}
 
-    fn watch(&mut self, _: &mut Given, _: Source) -> io::Result<()> {
+    fn watch(&mut self, _: &mut Given, source: Source) -> io::Result<()> {
+        self.watched.push(source);
         Ok(())
     }
 
@@ -86,7 +90,7 @@ impl Net for Made {
 
     fn write(&mut self, given: &mut Given, from: &[u8]) -> io::Result<usize> {
         self.writes += 1;
-        if self.takes && given.0 != usize::MAX {
+        if if given.0 == usize::MAX { self.stands } else { self.takes } {
             Ok(from.len())
         } else {
             Err(ErrorKind::WouldBlock.into())
@@ -115,8 +119,18 @@ impl Net for Made {
 const REFUSED: &[u8] = b"GET /nobody/v1/ HTTP/1.1\r\nHost: t\r\n\r\n";
 
 fn made(clients: usize, begin: &'static [u8], unit: &'static [u8]) -> (Made, Engine<Made>) {
-    let net =
-        Made { clients, begin, unit, takes: true, silent: false, reads: 0, writes: 0, connects: 0 };
+    let net = Made {
+        clients,
+        begin,
+        unit,
+        takes: true,
+        silent: false,
+        stands: false,
+        watched: Vec::new(),
+        reads: 0,
+        writes: 0,
+        connects: 0,
+    };
     let setup = Setup {
         config: Config { memory_bytes: 1 << 20, slow_start: false, ..Config::default() },
         registry: Box::new(MemoryRegistry::default()),
@@ -174,6 +188,33 @@ fn b8_3_a_turn_makes_few_connections() {
     assert_eq!((net.connects, engine.in_flight()), (100, 100));
 }
 
+/// B8.3: thousands who leave at once are closed over several turns, and who asks is served in the
+/// first of them.
+#[test]
+fn b8_3_those_who_leave_do_not_hold_a_turn() {
+    let (mut net, mut engine) = made(1_000, REFUSED, b"");
+    net.silent = true;
+    for at in 1..20 {
+        run(&mut engine, &mut net, at);
+    }
+    net.silent = false;
+    let keys = engine.clients.keys();
+    assert_eq!(keys.len(), 1_000);
+    let (leaving, asking) = keys.split_at(999);
+    for &key in leaving {
+        engine.note(Source::Client(key), Ready::READ.with(Ready::END).with(Ready::GONE));
+    }
+    for &key in asking {
+        engine.note(Source::Client(key), Ready::READ);
+    }
+    run(&mut engine, &mut net, 20);
+    assert_eq!((net.writes, engine.client_count(), engine.has_work()), (1, 1_000 - 128, true));
+    for at in 21..28 {
+        run(&mut engine, &mut net, at);
+    }
+    assert_eq!(engine.client_count(), 1);
+}
+
 /// B8.3: a connection that is gone leaves no wake-up behind for as long as it might have stayed.
 #[test]
 fn b8_3_wake_ups_do_not_pile_up() {
@@ -207,4 +248,43 @@ fn b8_3_own_answers_pass_no_ceiling() {
     assert_eq!(net.writes, 64, "all are answered");
     assert!(engine.bufs.lent_bytes() <= 1 << 20, "{} lent", engine.bufs.lent_bytes());
     engine.bufs.give_back(held);
+}
+
+/// B8.5: who waits for one answer is watched soon, if that does not come at once; after that has
+/// happened, others are watched from the beginning.
+#[test]
+fn b8_5_who_waits_for_an_answer_is_watched_soon() {
+    let asks = b"GET /s/v1/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+    let stays = b"GET /s/v1/ HTTP/1.1\r\nHost: t\r\n\r\n";
+    let owes = b"PUT /s/v1/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 1\r\n\r\n";
+    let clients = |net: &mut Made| {
+        let watched = std::mem::take(&mut net.watched);
+        watched.into_iter().filter(|source| matches!(source, Source::Client(_))).count()
+    };
+    let (mut net, mut engine) = made(3, asks, b"");
+    let endpoint = Endpoint::tcp(([127, 0, 0, 1], 1).into());
+    engine.command(Command::Add { service: "s/v1".into(), endpoint }, Ms(1));
+    run(&mut engine, &mut net, 1);
+    assert_eq!((net.connects, clients(&mut net)), (3, 3), "what they ask has not been sent on");
+    net.stands = true;
+    for (begin, why) in [(&stays[..], "they may ask for more"), (owes, "they owe a body")] {
+        (net.clients, net.begin) = (3, begin);
+        run(&mut engine, &mut net, 2);
+        assert_eq!(clients(&mut net), 3, "{why}");
+    }
+    (net.clients, net.begin) = (3, asks);
+    run(&mut engine, &mut net, 3);
+    assert_eq!((clients(&mut net), engine.next_deadline()), (0, Some(Ms(13))));
+    net.clients = 1;
+    run(&mut engine, &mut net, 12);
+    assert_eq!((clients(&mut net), engine.next_deadline()), (0, Some(Ms(13))));
+    net.clients = 1;
+    run(&mut engine, &mut net, 13);
+    assert_eq!((clients(&mut net), engine.next_deadline()), (3, Some(Ms(22))));
+    net.clients = 2;
+    run(&mut engine, &mut net, 14);
+    assert_eq!(clients(&mut net), 2, "answers are not quick here");
+    run(&mut engine, &mut net, 23);
+    assert_eq!(clients(&mut net), 2, "who came at 12 and 13");
+    assert!(engine.next_deadline() > Some(Ms(100)), "of other things");
 }

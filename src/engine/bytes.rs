@@ -64,7 +64,7 @@ pub(super) fn push<N: Net>(
     from: &mut Buf,
 ) -> io::Result<usize> {
     let mut sum = 0;
-    while !from.pending().is_empty() && ready.has(Ready::WRITE) {
+    while from.has_pending() && ready.has(Ready::WRITE) {
         match net.write(sock, from.pending()) {
             Ok(n) => {
                 from.wrote(n);
@@ -81,7 +81,18 @@ pub(super) fn push<N: Net>(
 }
 
 /// Lets framing judge everything in the buffer that it can judge.
+#[inline]
 pub(super) fn judge(body: &mut Body, buf: &mut Buf) -> Result<(), Bad> {
+    if let Body::Length(left) = body {
+        let keep = buf.fresh_len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= keep as u64;
+        buf.release(keep);
+        return Ok(());
+    }
+    sift(body, buf)
+}
+
+fn sift(body: &mut Body, buf: &mut Buf) -> Result<(), Bad> {
     buf.sift(|fresh| {
         if body.is_done() {
             return Ok(None);

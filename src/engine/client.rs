@@ -27,7 +27,7 @@ pub(crate) struct Client<S> {
     pub(crate) due: Due,
     pub(crate) ready: Ready,
     /// Whether the network reports its readiness yet: a new connection is tried first.
-    pub(crate) watched: bool,
+    pub(crate) watch: Watch,
     /// Whether it is in the run queue.
     pub(crate) queued: bool,
     /// Whether it waits for memory.
@@ -35,9 +35,22 @@ pub(crate) struct Client<S> {
     pub(crate) address: Option<IpAddr>,
 }
 
+/// Whether a client's readiness is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Not yet.
+    No,
+    /// Not yet, unless its answer lets it wait for long.
+    Soon,
+    /// For as long as it is here.
+    Yes,
+}
+
 /// What a client's connection is doing.
+#[derive(Default)]
 pub(crate) enum Stage {
     /// Between exchanges.
+    #[default]
     Idle,
     /// In an exchange.
     Busy(Box<Work>),
@@ -56,11 +69,11 @@ pub(crate) enum Phase {
     /// The request head is coming.
     Head(Search),
     /// No endpoint can take it now.
-    Waiting(Exchange),
+    Waiting(Box<Exchange>),
     /// Its connection is made in one of the next turns.
-    Held(Exchange),
+    Held(Box<Exchange>),
     /// The request travels up and the answer down.
-    Relay(Exchange),
+    Relay(Box<Exchange>),
     /// The endpoint has switched protocols: bytes both ways, and no HTTP any more.
     Tunnel(Tunnel),
     /// The answer is whole, in the buffer; its last bytes go to the client.
@@ -174,12 +187,12 @@ impl Work {
 
     /// Whether bytes wait for the endpoint to take them.
     pub(super) fn has_bytes_up(&self) -> bool {
-        self.up.holds_bytes() || !self.req.pending().is_empty()
+        self.up.holds_bytes() || self.req.has_pending()
     }
 
     /// Whether bytes wait for the client to take them.
     pub(super) fn has_bytes_down(&self) -> bool {
-        self.down.holds_bytes() || !self.resp.pending().is_empty()
+        self.down.holds_bytes() || self.resp.has_pending()
     }
 
     /// The request is refused before its head was understood. The method, at least, may be here:
@@ -197,6 +210,13 @@ pub(crate) struct Hedge {
 }
 
 impl<S> Client<S> {
+    /// Its turn has come: what it is doing, which is out of its place meanwhile, and whether it is
+    /// gone.
+    pub(super) fn take_up(&mut self) -> (Stage, bool) {
+        self.queued = false;
+        (std::mem::take(&mut self.stage), self.ready.has(Ready::GONE))
+    }
+
     /// A connection that was just accepted: whether it can be read is found out by reading.
     pub(crate) fn new(sock: S, address: Option<IpAddr>) -> Client<S> {
         Client {
@@ -204,7 +224,7 @@ impl<S> Client<S> {
             stage: Stage::Idle,
             due: Due::default(),
             ready: Ready::READ.with(Ready::WRITE),
-            watched: false,
+            watch: Watch::No,
             queued: false,
             starved: false,
             address,

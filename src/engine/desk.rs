@@ -35,6 +35,9 @@ use super::services::{Asked, Chosen, Depth, ServiceId, Services};
 /// The service that everything goes to which no other service wants.
 const CATCH_ALL: &str = "*";
 
+/// How many exchanges that are over are kept.
+const KEPT_EXCHANGES: usize = 256;
+
 /// Makes a balancer for a service.
 pub(crate) type Balancing = Box<dyn Fn(&str) -> Box<dyn Balancer> + Send>;
 
@@ -74,11 +77,11 @@ pub(crate) enum Received {
     /// It is not whole yet.
     Partial,
     /// It goes on, by the plan at the desk: the exchange, and the length of the head as it came.
-    Forward(Exchange, usize),
+    Forward(Box<Exchange>, usize),
     /// It is answered here: if its framing is sound, the exchange and the length of the head.
-    Refused(Reason, Option<(Exchange, usize)>),
+    Refused(Reason, Option<(Box<Exchange>, usize)>),
     /// A hook answers it.
-    Hook(Answer, Exchange, usize),
+    Hook(Answer, Box<Exchange>, usize),
 }
 
 /// All policy of one engine.
@@ -94,8 +97,9 @@ pub(crate) struct Desk {
     /// Idle connections that must be closed: their endpoint is gone.
     pub(crate) closed: Vec<Key>,
     pub(crate) plan: Plan,
-    /// Room for the lines of a head, while one is looked at.
-    pub(crate) slots: Slots,
+    /// Exchanges that are over, for their memory: one is never moved while it lasts.
+    #[allow(clippy::vec_box, reason = "an exchange is handed on by its box, without a copy")]
+    pub(crate) spare: Vec<Box<Exchange>>,
     pub(crate) draining: bool,
     pub(crate) now: Ms,
 }
@@ -128,20 +132,8 @@ impl Desk {
     }
 
     /// Judges the head at the beginning of `bytes`, and plans how it goes on to an endpoint, which
-    /// is then `trip.peer`.
+    /// is then `trip.peer`. `slots` is room for its lines.
     pub(crate) fn receive(
-        &mut self,
-        bytes: &[u8],
-        client: Option<IpAddr>,
-        trip: &mut Trip,
-    ) -> Received {
-        let mut slots = std::mem::take(&mut self.slots);
-        let received = self.judge(bytes, &mut slots, client, trip);
-        self.slots = slots;
-        received
-    }
-
-    fn judge(
         &mut self,
         bytes: &[u8],
         slots: &mut Slots,
@@ -160,16 +152,29 @@ impl Desk {
         };
         let len = head.bytes.len();
         if facts.max_forwards == Some(0) {
-            return Received::Refused(Reason::LastHop, Some((Exchange::new(&facts), len)));
+            return Received::Refused(Reason::LastHop, Some((self.new_exchange(&facts), len)));
         }
         let mut edit = Edit::default();
         if let Decision::Answer(answer) = self.hooks.request(&head, &mut edit) {
-            return Received::Hook(answer, Exchange::new(&facts), len);
+            return Received::Hook(answer, self.new_exchange(&facts), len);
         }
         let changes = (!edit.is_empty()).then_some(&edit.changes);
         match self.send_off(&head, &facts, client, trip, changes) {
-            Ok(()) => Received::Forward(Exchange::new(&facts), len),
-            Err(reason) => Received::Refused(reason, Some((Exchange::new(&facts), len))),
+            Ok(()) => Received::Forward(self.new_exchange(&facts), len),
+            Err(reason) => Received::Refused(reason, Some((self.new_exchange(&facts), len))),
+        }
+    }
+
+    fn new_exchange(&mut self, facts: &RequestFacts) -> Box<Exchange> {
+        let Some(mut spare) = self.spare.pop() else { return Box::new(Exchange::new(facts)) };
+        spare.renew(facts);
+        spare
+    }
+
+    /// An exchange that is over leaves its memory to the next one.
+    pub(crate) fn keep_spare(&mut self, exchange: Box<Exchange>) {
+        if self.spare.len() < KEPT_EXCHANGES {
+            self.spare.push(exchange);
         }
     }
 
@@ -383,12 +388,18 @@ impl Desk {
         self.registry.failure(&service.name, &endpoint, why, now);
     }
 
-    /// `trip.peer` has answered the request.
-    pub(crate) fn succeeded(&mut self, trip: &Trip) {
+    /// `trip.peer` has answered the request, over a `reused` connection or a fresh one, and may
+    /// have said how long it keeps one that is idle.
+    pub(crate) fn succeeded(&mut self, trip: &Trip, idle_limit_ms: Option<u64>, reused: bool) {
         let Desk { registry, services, peers, now, .. } = self;
-        let service = trip.service.and_then(|id| services.get(id));
-        let peer = trip.peer.and_then(|peer| peers.get_mut(peer));
-        if let (Some(service), Some(peer)) = (service, peer) {
+        let Some(peer) = trip.peer.and_then(|peer| peers.get_mut(peer)) else { return };
+        if let Some(limit_ms) = idle_limit_ms {
+            peer.health.limit_idle(limit_ms);
+        }
+        if reused {
+            peer.health.survived_reuse();
+        }
+        if let Some(service) = trip.service.and_then(|id| services.get(id)) {
             peer.health.succeeded();
             registry.success(&service.name, &peer.endpoint, *now);
         }

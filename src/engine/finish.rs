@@ -15,7 +15,7 @@ use crate::time::Ms;
 use super::Engine;
 use super::attempt::take_back;
 use super::client::{Client, Ending, Phase, Stage, Work};
-use super::pump::{After, Applied};
+use super::pump::After;
 use super::splice::send;
 use super::timers::Timers;
 
@@ -29,7 +29,7 @@ impl<N: Net> Engine<N> {
         key: Key,
         work: Box<Work>,
         reason: Reason,
-        exchange: Option<Exchange>,
+        exchange: Option<Box<Exchange>>,
     ) -> After {
         self.answer(key, work, reason.answer(), reason, exchange)
     }
@@ -42,7 +42,7 @@ impl<N: Net> Engine<N> {
         mut work: Box<Work>,
         mut answer: Answer,
         reason: Reason,
-        exchange: Option<Exchange>,
+        exchange: Option<Box<Exchange>>,
     ) -> After {
         debug_assert!(work.link.is_none() && !work.down.holds_bytes());
         self.desk.hooks.own_answer(&mut answer);
@@ -72,7 +72,7 @@ impl<N: Net> Engine<N> {
         let keep = keep && work.req.is_empty();
         work.req.truncate();
         work.req.give_up();
-        work.resp.attach(work.req.detach());
+        work.resp.adopt(work.req.detach());
         keep
     }
 
@@ -80,7 +80,7 @@ impl<N: Net> Engine<N> {
     fn room_to_speak(&mut self, work: &mut Work) -> bool {
         if !work.resp.has_memory() {
             let Some(mem) = self.bufs.lend(1, Purpose::Answer) else { return false };
-            work.resp.attach(mem);
+            work.resp.adopt(mem);
         }
         true
     }
@@ -103,7 +103,7 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         reason: Reason,
     ) -> After {
         self.detach(&mut work);
@@ -183,17 +183,19 @@ impl<N: Net> Engine<N> {
     ) -> After {
         self.settle_account(key, &work, ending.outcome);
         if ending.keep {
-            if let Some(client) = self.clients.get_mut(key) {
-                self.pipes.lay_down(net, &mut client.sock, &work.down);
+            if work.down.is_laid_up() {
+                if let Some(client) = self.clients.get_mut(key) {
+                    net.lay_up(&mut client.sock, false);
+                }
             }
-            self.pipes.discard_both(&mut work);
             work.req.give_up();
-            work.clear();
-            self.bufs.give_back(work.resp.detach());
             if work.req.is_empty() {
                 self.give_back(work);
                 return After::Continue(Stage::Idle);
             }
+            self.pipes.discard_both(&mut work);
+            work.clear();
+            self.bufs.give_back(work.resp.detach());
             return After::Continue(Stage::Busy(work));
         }
         self.give_back(work);
@@ -212,7 +214,9 @@ impl<N: Net> Engine<N> {
         After::Continue(Stage::Linger { bytes_left, until: self.now + config.linger_ms })
     }
 
-    /// Reads and drops what a client still sends after its answer.
+    /// Reads and drops what a client still sends after its answer. Out of line: its bytes lie on
+    /// the stack, and those would be probed for each request.
+    #[inline(never)]
     pub(super) fn linger(
         &mut self,
         net: &mut N,
@@ -281,22 +285,17 @@ impl<N: Net> Engine<N> {
     /// Something has taken too long.
     pub(super) fn client_due(&mut self, net: &mut N, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
+        let gone = client.ready.has(Ready::GONE);
+        let after = match std::mem::take(&mut client.stage) {
             // It has sent a request, and waits for memory to have it read: that is our fault.
             Stage::Idle if client.starved => After::Wait(Stage::Idle),
             Stage::Idle => return self.idle_due(net, key),
             Stage::Linger { .. } => After::Close,
             Stage::Busy(work) => self.work_due(net, key, work),
         };
-        match self.apply(net, key, after) {
-            Applied::GoesOn => self.pump(net, key),
-            // It waits for something else from now on, and has a deadline for that.
-            Applied::Waits => self.settle(net, key),
-            Applied::Later => {
-                self.enqueue(key);
-                self.settle(net, key);
-            }
-            Applied::Gone => {}
+        match after {
+            After::Continue(stage) => self.serve(net, key, stage, gone),
+            after => self.conclude(net, key, after),
         }
     }
 
@@ -310,7 +309,7 @@ impl<N: Net> Engine<N> {
         self.pump(net, key);
         let idle = |client: &Client<_>| matches!(client.stage, Stage::Idle) && !client.starved;
         if self.clients.get(key).is_some_and(idle) && accepted == self.stats.accepted {
-            self.apply(net, key, After::Close);
+            self.conclude(net, key, After::Close);
         }
     }
 
@@ -331,7 +330,8 @@ impl<N: Net> Engine<N> {
             Phase::Held(exchange) => self.held(net, key, work, exchange),
             Phase::Tunnel(tunnel) => self.tunnel_due(net, key, work, tunnel),
             Phase::Relay(mut exchange) => {
-                if self.hedge_deadline(&work).is_some_and(|at| at <= self.now) {
+                let connecting = self.is_connecting(&work);
+                if self.hedge_deadline(&work, connecting).is_some_and(|at| at <= self.now) {
                     let started = self.start_hedge(net, key, &mut work, &mut exchange);
                     if let Err(reason) = started {
                         return self.give_in(net, key, work, exchange, reason);
@@ -345,7 +345,8 @@ impl<N: Net> Engine<N> {
                     exchange.expects = false;
                     self.say(&mut work, b"HTTP/1.1 100 Continue\r\n\r\n");
                 }
-                let (at, reason) = self.relay_deadline(&work, &exchange);
+                let connecting = self.is_connecting(&work);
+                let (at, reason) = self.relay_deadline(&work, &exchange, connecting);
                 if at > self.now {
                     work.phase = Phase::Relay(exchange);
                     return After::Continue(Stage::Busy(work));
@@ -363,7 +364,7 @@ impl<N: Net> Engine<N> {
     /// Ends a client's connection whatever it is doing.
     pub(super) fn drop_client(&mut self, net: &mut N, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
+        let after = match std::mem::take(&mut client.stage) {
             Stage::Idle | Stage::Linger { .. } => After::Close,
             Stage::Busy(mut work) => {
                 match work.phase {
@@ -377,7 +378,7 @@ impl<N: Net> Engine<N> {
                 After::Abort
             }
         };
-        self.apply(net, key, after);
+        self.conclude(net, key, after);
     }
 
     /// Ends every connection.

@@ -17,12 +17,10 @@ use super::client::{Hedge, UpState, Work};
 use super::services::{Chosen, Depth};
 
 impl<N: Net> Engine<N> {
-    /// When the connect that `work` waits for is joined by another one.
-    pub(super) fn hedge_deadline(&self, work: &Work) -> Option<Ms> {
-        if work.hedged || !self.is_connecting(work) {
-            return None;
-        }
-        Some(work.attempt_at + self.desk.config.hedge_ms)
+    /// When the connect that `work` waits for is joined by another one, if it waits for one.
+    pub(super) fn hedge_deadline(&self, work: &Work, connecting: bool) -> Option<Ms> {
+        let may = connecting && !work.hedged;
+        may.then(|| work.attempt_at + self.desk.config.hedge_ms)
     }
 
     pub(super) fn is_connecting(&self, work: &Work) -> bool {

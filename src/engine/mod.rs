@@ -15,7 +15,7 @@
 //!             |       '- route, choose, plan                  (desk.rs)
 //!             '- accept                                       (accept.rs)
 //!   attempt.rs: connect, take from the pool, lose, try again, park; hedge.rs: two connects at
-//!   once; room.rs: waiting for an endpoint
+//!   once; room.rs: waiting for an endpoint; unwatched.rs: new clients that need no events
 //! ```
 //!
 //! What a connection wants next is worked out from its stage and its buffers each time, never
@@ -42,14 +42,14 @@ mod starved;
 mod stats;
 mod timers;
 mod tunnel;
-
-use std::collections::VecDeque;
+mod unwatched;
 
 pub use stats::{Census, Stats};
 
 use crate::buf::BufPool;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
+use crate::h1::head::Slots;
 use crate::h1::rewrite::Plan;
 use crate::hooks::Hooks;
 use crate::keys::{GenSlab, Key, Source};
@@ -70,6 +70,7 @@ use services::Services;
 use splice::{PIPES, Pipes};
 use starved::Starved;
 use timers::Timers;
+use unwatched::Unwatched;
 
 /// Everything an engine is made from.
 pub(crate) struct Setup {
@@ -124,12 +125,17 @@ pub(crate) struct Engine<N: Net> {
     pipes: Pipes<N::Pipe>,
     timers: Timers,
     /// Clients that something has happened to.
-    queue: VecDeque<Key>,
+    queue: Vec<Key>,
+    /// Those who are served in this turn: the queue's memory, while it is empty.
+    turn: Vec<Key>,
     /// How many bytes each of them may move in this turn.
     share_bytes: usize,
     /// How many connections may still be made in this turn.
     connects_left: u32,
     starved: Starved,
+    unwatched: Unwatched,
+    /// Room for the lines of a head, while one is looked at.
+    slots: Slots,
     /// Requests that no endpoint can take now.
     rooms: Rooms,
     checks: Checks,
@@ -153,10 +159,13 @@ impl<N: Net> Engine<N> {
             bufs: BufPool::new(config.buffer_bytes, config.memory_bytes),
             pipes: Pipes::new(config.max_connections),
             timers: Timers::default(),
-            queue: VecDeque::new(),
+            queue: Vec::new(),
+            turn: Vec::new(),
             share_bytes: 0,
             connects_left: 0,
             starved: Starved::default(),
+            unwatched: Unwatched::default(),
+            slots: Slots::default(),
             rooms: Rooms::new(),
             checks: Checks::default(),
             spare: Vec::new(),
@@ -173,7 +182,7 @@ impl<N: Net> Engine<N> {
                 rng: Rng::from_seed(setup.seed),
                 closed: Vec::new(),
                 plan: Plan::default(),
-                slots: Default::default(),
+                spare: Vec::new(),
                 draining: false,
                 now: Ms::ZERO,
                 config: setup.config,
@@ -229,7 +238,7 @@ impl<N: Net> Engine<N> {
         if let Some(client) = self.clients.get_mut(key) {
             if !client.queued {
                 client.queued = true;
-                self.queue.push_back(key);
+                self.queue.push(key);
             }
         }
     }
@@ -278,18 +287,37 @@ impl<N: Net> Engine<N> {
             Life::Draining(_) => self.drain_listeners(net),
             Life::Ended => return,
         }
-        for _ in 0..self.queue.len() {
-            let Some(key) = self.queue.pop_front() else { break };
-            self.pump(net, key);
-        }
+        self.serve_queue(net);
         self.serve_checks(net);
         self.serve_rooms(net);
         self.feed_starved();
+        self.serve_unwatched(net);
         self.close_disowned();
         self.mind_pipes();
         self.sweep_timers();
         self.end_drain(net);
         debug_assert!(self.stats.balances());
+    }
+
+    /// Serves everybody in the queue, but of those who leave no more than a few: they can wait, and
+    /// thousands of them would keep the others waiting.
+    fn serve_queue(&mut self, net: &mut N) {
+        let mut leaves_left = pump::LEAVES;
+        let mut turn = std::mem::take(&mut self.turn);
+        std::mem::swap(&mut turn, &mut self.queue);
+        for key in turn.drain(..) {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            if client.ready.has(Ready::END) {
+                if leaves_left == 0 {
+                    self.queue.push(key);
+                    continue;
+                }
+                leaves_left -= 1;
+            }
+            let (stage, gone) = client.take_up();
+            self.serve(net, key, stage, gone);
+        }
+        self.turn = turn;
     }
 
     fn expire(&mut self, net: &mut N) {
@@ -342,7 +370,7 @@ impl<N: Net> Engine<N> {
 
     /// When to run again at the latest, even if nothing happens.
     pub(crate) fn next_deadline(&self) -> Option<Ms> {
-        self.timers.next()
+        self.timers.next().into_iter().chain(self.unwatched.due()).min()
     }
 
     /// Whether [`Command::Drain`] or [`Command::Stop`] has been carried out.

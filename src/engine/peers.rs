@@ -3,13 +3,23 @@
 //! One entry per endpoint, however many services name it; it lives as long as a service names it
 //! or an exchange uses it. Idle connections are a pool: last in, first out, bounded per endpoint
 //! and in all, the oldest going first (`B6.1`). This file knows keys, not connections.
+//!
+//! ```text
+//!   endpoint   idle  [ oldest .. newest ]   taken and parked at the right end
+//!   heap       (not older than this, endpoint)   one entry each, put right when it comes up
+//! ```
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use crate::endpoint::Endpoint;
 use crate::health::Health;
 use crate::keys::{GenSlab, Key};
 use crate::time::Ms;
+
+/// So many endpoints that are gone may stand in the heap.
+const FEW: usize = 64;
 
 /// The state of one endpoint.
 #[derive(Debug)]
@@ -28,7 +38,9 @@ pub(crate) struct Peer {
     /// Services that name it.
     services: u32,
     /// Idle connections, the one parked last at the end.
-    idle: Vec<Parked>,
+    idle: VecDeque<Parked>,
+    /// Whether it stands in [`Peers::oldest`].
+    listed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +57,10 @@ pub(crate) struct Peers {
     slab: GenSlab<Peer>,
     by_endpoint: HashMap<Endpoint, Key>,
     idle: usize,
+    /// Endpoints that have had an idle connection, by the order of the oldest one that they can
+    /// have. Taking and parking leave it alone, so what it says of an endpoint may be too old, but
+    /// never too young.
+    oldest: BinaryHeap<Reverse<(u64, Key)>>,
     parked: u64,
     per_endpoint: usize,
     in_all: usize,
@@ -62,6 +78,7 @@ impl Peers {
             slab,
             by_endpoint,
             idle: 0,
+            oldest: BinaryHeap::new(),
             parked: 0,
             per_endpoint,
             in_all,
@@ -93,7 +110,8 @@ impl Peers {
             health: Health::new(self.slow_start),
             check_at: Ms::ZERO,
             services: 1,
-            idle: Vec::new(),
+            idle: VecDeque::new(),
+            listed: false,
         });
         self.by_endpoint.insert(endpoint, key);
         self.next_check = Some(Ms::ZERO);
@@ -116,6 +134,9 @@ impl Peers {
         if self.slab.get(key).is_some_and(unused) {
             if let Some(peer) = self.slab.remove(key) {
                 self.by_endpoint.remove(&peer.endpoint);
+            }
+            if self.oldest.len() > FEW.max(2 * self.slab.len()) {
+                self.oldest.retain(|Reverse((_, key))| self.slab.get(*key).is_some());
             }
         }
     }
@@ -149,7 +170,9 @@ impl Peers {
             debug_assert!(peer.in_flight > 0 && peer.coming >= u32::from(coming));
             peer.in_flight -= 1;
             peer.coming -= u32::from(coming);
-            self.drop_if_unused(key);
+            if peer.services == 0 {
+                self.drop_if_unused(key);
+            }
         }
     }
 
@@ -162,11 +185,11 @@ impl Peers {
     /// says how long it was idle.
     pub(crate) fn take(&mut self, key: Key, within_ms: u64, now: Ms) -> Option<(Key, u64)> {
         let peer = self.slab.get_mut(key)?;
-        let age_ms = now.since(peer.idle.last()?.at);
+        let age_ms = now.since(peer.idle.back()?.at);
         if age_ms > within_ms {
             return None;
         }
-        let parked = peer.idle.pop()?;
+        let parked = peer.idle.pop_back()?;
         peer.health.outlived(age_ms);
         self.idle -= 1;
         Some((parked.upstream, age_ms))
@@ -180,34 +203,46 @@ impl Peers {
         let Some(peer) = self.slab.get_mut(key).filter(|peer| peer.services > 0) else {
             return Some(upstream);
         };
-        peer.idle.push(Parked { upstream, at: now, order });
-        self.idle += 1;
-        if peer.idle.len() > per_endpoint {
-            self.idle -= 1;
-            return Some(peer.idle.remove(0).upstream);
+        peer.idle.push_back(Parked { upstream, at: now, order });
+        if !peer.listed {
+            peer.listed = true;
+            self.oldest.push(Reverse((order, key)));
         }
+        if peer.idle.len() > per_endpoint {
+            return peer.idle.pop_front().map(|oldest| oldest.upstream);
+        }
+        self.idle += 1;
         if self.idle > self.in_all { self.take_oldest() } else { None }
     }
 
-    /// Takes the connection that has been idle longest, of all endpoints. Walks all of them: it is
-    /// called when the pool is full or descriptors are short, not on the way of a request.
+    /// Takes the connection that has been idle longest, of all endpoints.
     pub(crate) fn take_oldest(&mut self) -> Option<Key> {
-        let first = |peer: &Peer| peer.idle.first().map(|parked| parked.order);
-        let oldest = self
-            .slab
-            .iter()
-            .filter_map(|(key, peer)| first(peer).map(|order| (order, key)))
-            .min()?;
-        let peer = self.slab.get_mut(oldest.1)?;
-        self.idle -= 1;
-        Some(peer.idle.remove(0).upstream)
+        loop {
+            let mut top = self.oldest.peek_mut()?;
+            let Reverse((order, key)) = *top;
+            let peer = self.slab.get_mut(key);
+            let first = peer.as_ref().and_then(|peer| Some(peer.idle.front()?.order));
+            let (Some(peer), Some(first)) = (peer, first) else {
+                PeekMut::pop(top);
+                if let Some(peer) = self.slab.get_mut(key) {
+                    peer.listed = false;
+                }
+                continue;
+            };
+            if first != order {
+                *top = Reverse((first, key));
+                continue;
+            }
+            self.idle -= 1;
+            return peer.idle.pop_front().map(|oldest| oldest.upstream);
+        }
     }
 
     /// `upstream`, parked at `key`, is gone; gives how long it had been idle.
     pub(crate) fn remove(&mut self, key: Key, upstream: Key, now: Ms) -> Option<u64> {
         let peer = self.slab.get_mut(key)?;
         let place = peer.idle.iter().position(|parked| parked.upstream == upstream)?;
-        let parked = peer.idle.remove(place);
+        let parked = peer.idle.remove(place)?;
         self.idle -= 1;
         Some(now.since(parked.at))
     }
@@ -283,6 +318,68 @@ mod tests {
         assert_eq!((peers.take(a, 100, Ms(9)), peers.idle()), (None, 0));
         assert_eq!(peers.remove(a, k[2], Ms(9)), None);
         assert_eq!(peers.take_oldest(), None);
+    }
+
+    /// B6.1: whatever is taken, parked and closed, the one that has been idle longest goes first.
+    #[test]
+    fn b6_1_the_oldest_of_all_endpoints_goes_first() {
+        let mut rng = crate::rng::Rng::from_seed(61);
+        let mut peers = Peers::new(4, 40, false);
+        let all: Vec<Key> = (1..=20).map(|port| peers.adopt(&endpoint(port))).collect();
+        let mut names = GenSlab::default();
+        // What is idle, the oldest first.
+        let mut model: VecDeque<(Key, Key)> = VecDeque::new();
+        let mut evicted = 0;
+        for _ in 0..20_000 {
+            let at = all[rng.below(20) as usize];
+            match rng.below(8) {
+                0 | 1 => {
+                    let newest = model.iter().rposition(|(peer, _)| *peer == at);
+                    let expected = newest.and_then(|place| model.remove(place));
+                    let taken = peers.take(at, u64::MAX, Ms::ZERO).map(|(link, _)| link);
+                    assert_eq!(taken, expected.map(|(_, link)| link));
+                }
+                2 => {
+                    let place = rng.below(model.len().max(1) as u64) as usize;
+                    if let Some((peer, link)) = model.remove(place) {
+                        assert_eq!(peers.remove(peer, link, Ms::ZERO), Some(0));
+                    }
+                }
+                3 if rng.below(50) == 0 => {
+                    let expected = model.pop_front().map(|(_, link)| link);
+                    assert_eq!(peers.take_oldest(), expected);
+                }
+                _ => {
+                    let link = names.insert(());
+                    model.push_back((at, link));
+                    let here = || model.iter().filter(|(peer, _)| *peer == at);
+                    let expected = match (here().count() > 4, model.len() > 40) {
+                        (true, _) => here().next().map(|(_, link)| *link),
+                        (_, true) => model.front().map(|(_, link)| *link),
+                        _ => None,
+                    };
+                    assert_eq!(peers.park(at, link, Ms::ZERO), expected);
+                    model.retain(|(_, link)| Some(*link) != expected);
+                    evicted += usize::from(expected.is_some());
+                }
+            }
+            assert_eq!(peers.idle(), model.len());
+            assert!(peers.oldest.len() <= 20);
+        }
+        assert!(evicted > 1000, "{evicted}");
+    }
+
+    #[test]
+    fn endpoints_that_are_gone_leave_no_more_than_a_few_entries() {
+        let mut peers = Peers::new(4, 40, false);
+        let link = keys(1)[0];
+        for port in 1..=5_000 {
+            let key = peers.adopt(&endpoint(port));
+            assert_eq!(peers.park(key, link, Ms::ZERO), None);
+            peers.disown(key, &mut Vec::new());
+            assert!(peers.oldest.len() <= FEW + 1);
+        }
+        assert_eq!((peers.take_oldest(), peers.oldest.len()), (None, 0));
     }
 
     /// B3.4

@@ -15,7 +15,7 @@ use crate::time::Ms;
 
 use super::Engine;
 use super::bytes::{Pulled, pull};
-use super::client::{Ending, Phase, Stage, Work};
+use super::client::{Ending, Phase, Stage, Watch, Work};
 use super::desk::Received;
 use super::relay::Step;
 use super::splice::send;
@@ -29,6 +29,8 @@ const LEAST_BYTES: usize = 4 * 1024;
 /// How many connections to endpoints one turn makes, 5 ms of work or so: who rides one that stands
 /// does not wait behind a burst of those who need a new one.
 pub(super) const CONNECTS: u32 = 64;
+/// How many clients that have sent their end are served in one turn: most only have to be closed.
+pub(super) const LEAVES: u32 = 128;
 /// What an answer costs of it at least: pipelined requests with tiny answers are more work than
 /// their bytes.
 const ANSWER_BYTES: usize = 8 * 1024;
@@ -50,19 +52,6 @@ pub(super) enum After {
     Abort,
 }
 
-/// What has become of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Applied {
-    /// There may be more to do.
-    GoesOn,
-    /// Something must happen first.
-    Waits,
-    /// The next turn has more to do.
-    Later,
-    /// It is closed.
-    Gone,
-}
-
 impl<N: Net> Engine<N> {
     /// What each client may move that is served in this turn.
     pub(super) fn share(&self) -> usize {
@@ -71,81 +60,65 @@ impl<N: Net> Engine<N> {
 
     /// Serves one client.
     pub(super) fn pump(&mut self, net: &mut N, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let (stage, gone) = client.take_up();
+        self.serve(net, key, stage, gone);
+    }
+
+    /// Goes on with what a client is doing, until nothing more is possible or its budget is spent.
+    pub(super) fn serve(&mut self, net: &mut N, key: Key, mut stage: Stage, gone: bool) {
         let mut budget = self.share_bytes;
-        loop {
-            let Some(client) = self.clients.get_mut(key) else { return };
-            client.queued = false;
-            let after = match std::mem::replace(&mut client.stage, Stage::Idle) {
-                Stage::Idle => self.idle(key),
-                Stage::Busy(work) => self.busy(net, key, work, &mut budget),
+        let after = loop {
+            let after = match stage {
+                Stage::Idle => self.idle(net, key, gone, &mut budget),
+                Stage::Busy(work) => self.busy(net, key, work, gone, &mut budget),
                 Stage::Linger { bytes_left, until } => {
                     self.linger(net, key, bytes_left, until, &mut budget)
                 }
             };
-            match self.apply(net, key, after) {
-                Applied::Gone => return,
-                Applied::Waits => break,
-                Applied::Later => {
-                    self.enqueue(key);
-                    break;
-                }
-                Applied::GoesOn if budget == 0 => {
-                    self.enqueue(key);
-                    break;
-                }
-                Applied::GoesOn => {}
+            match after {
+                After::Continue(next) if budget > 0 => stage = next,
+                After::Continue(next) => break After::Later(next),
+                after => break after,
             }
-        }
-        self.settle(net, key);
+        };
+        self.conclude(net, key, after);
     }
 
-    /// Carries out what a piece of work came to.
-    pub(super) fn apply(&mut self, net: &mut N, key: Key, after: After) -> Applied {
-        let (stage, applied) = match after {
+    /// Carries out what serving came to. What the client is doing goes back to its place, its
+    /// deadline is set, and events are reported from now on, or soon.
+    pub(super) fn conclude(&mut self, net: &mut N, key: Key, after: After) {
+        let (stage, later) = match after {
             After::Close | After::Abort => {
                 if let Some(client) = self.clients.remove(key) {
                     if matches!(after, After::Abort) {
                         net.abort(client.sock);
                     }
                 }
-                return Applied::Gone;
-            }
-            After::Wait(stage) => (stage, Applied::Waits),
-            After::Later(stage) => (stage, Applied::Later),
-            After::Continue(stage) => (stage, Applied::GoesOn),
-        };
-        match self.clients.get_mut(key) {
-            Some(client) => client.stage = stage,
-            None => return Applied::Gone,
-        }
-        applied
-    }
-
-    /// After serving: events are reported from now on, and the deadline is set.
-    pub(super) fn settle(&mut self, net: &mut N, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        if !client.watched {
-            client.watched = true;
-            if let Err(error) = net.watch(&mut client.sock, Source::Client(key)) {
-                log::warn!("watching a client: {error}");
-                self.drop_client(net, key);
                 return;
             }
+            After::Wait(stage) => (stage, false),
+            After::Later(stage) | After::Continue(stage) => (stage, true),
+        };
+        let (at, _) = self.deadline(&stage);
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.stage = stage;
+        self.timers.set(&mut client.due, Source::Client(key), at);
+        if client.watch != Watch::Yes {
+            self.see_to(net, key, later);
         }
-        let (at, _) = self.deadline(key);
-        if let Some(client) = self.clients.get_mut(key) {
-            self.timers.set(&mut client.due, Source::Client(key), at);
+        if later {
+            self.enqueue(key);
         }
         self.check_nothing_possible(key);
     }
 
     /// Between exchanges: if there may be input, borrow what is needed to read it.
-    fn idle(&mut self, key: Key) -> After {
-        let Some(client) = self.clients.get_mut(key) else { return After::Close };
-        if client.ready.has(Ready::GONE) {
+    fn idle(&mut self, net: &mut N, key: Key, gone: bool, budget: &mut usize) -> After {
+        if gone {
             return After::Close;
         }
-        if !client.ready.has(Ready::READ) {
+        if !self.clients.get(key).is_some_and(|client| client.ready.has(Ready::READ)) {
             return After::Wait(Stage::Idle);
         }
         let Some(mem) = self.bufs.lend(1, Purpose::Head) else {
@@ -154,12 +127,18 @@ impl<N: Net> Engine<N> {
         };
         let mut work = self.spare.pop().unwrap_or_else(|| Box::new(Work::new()));
         work.clear();
-        work.req.attach(mem);
-        After::Continue(Stage::Busy(work))
+        work.req.adopt(mem);
+        self.read_head(net, key, work, Search::default(), budget)
     }
 
-    fn busy(&mut self, net: &mut N, key: Key, mut work: Box<Work>, budget: &mut usize) -> After {
-        let gone = self.clients.get(key).is_none_or(|client| client.ready.has(Ready::GONE));
+    fn busy(
+        &mut self,
+        net: &mut N,
+        key: Key,
+        mut work: Box<Work>,
+        gone: bool,
+        budget: &mut usize,
+    ) -> After {
         // Both ends of a tunnel may have been sent, and bytes before the client's lie unread.
         if gone && work.begun && !matches!(work.phase, Phase::Tunnel(_)) {
             return self.abandon(key, work, Outcome::ClientGone);
@@ -189,14 +168,17 @@ impl<N: Net> Engine<N> {
     ) -> After {
         loop {
             let empty = empty_lines(work.req.fresh());
-            work.req.discard(empty);
+            if empty > 0 {
+                work.req.discard(empty);
+            }
             if !work.req.is_empty() {
                 self.begin(&mut work);
                 let limit = self.desk.config.max_head_bytes;
                 let bytes = work.req.fresh();
                 if search.worth_parsing(bytes) || bytes.len() >= limit {
                     let address = self.clients.get(key).and_then(|client| client.address);
-                    let received = self.desk.receive(bytes, address, &mut work.trip);
+                    let received =
+                        self.desk.receive(bytes, &mut self.slots, address, &mut work.trip);
                     if !matches!(received, Received::Partial) {
                         return self.received(net, key, work, received);
                     }
@@ -303,7 +285,7 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
     ) -> After {
         match self.readdress(&mut work, &mut exchange) {
             Ok(()) => self.engage(net, key, work, exchange),
@@ -312,7 +294,12 @@ impl<N: Net> Engine<N> {
     }
 
     /// Takes a request out of the buffer that goes nowhere, as far as it is here.
-    fn swallow(&mut self, work: &mut Work, mut exchange: Exchange, len: usize) -> Exchange {
+    fn swallow(
+        &mut self,
+        work: &mut Work,
+        mut exchange: Box<Exchange>,
+        len: usize,
+    ) -> Box<Exchange> {
         work.version = exchange.version;
         work.head_only = exchange.method == crate::h1::request::Method::Head;
         work.req.release(len);
@@ -328,7 +315,7 @@ impl<N: Net> Engine<N> {
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         budget: &mut usize,
     ) -> After {
         if let Err(reason) = self.mind_hedge(net, key, &mut work, &mut exchange) {
@@ -352,7 +339,10 @@ impl<N: Net> Engine<N> {
                 self.starve(key, purpose);
                 After::Wait(Stage::Busy(work))
             }
-            Step::Complete => self.complete(work, exchange),
+            Step::Complete => {
+                let ending = self.complete(&mut work, exchange);
+                self.flush(net, key, work, ending, budget)
+            }
             Step::Switched => self.open_tunnel(work),
             Step::Lost(how) => self.lose(net, key, work, exchange, how),
             Step::ClientGone => self.abandon(key, work, Outcome::ClientGone),
@@ -389,10 +379,9 @@ impl<N: Net> Engine<N> {
     }
 
     /// When the client is due, and for what.
-    pub(super) fn deadline(&self, key: Key) -> (Ms, Reason) {
+    fn deadline(&self, stage: &Stage) -> (Ms, Reason) {
         let config = &self.desk.config;
-        let Some(client) = self.clients.get(key) else { return (self.now, Reason::Stopped) };
-        match &client.stage {
+        match stage {
             Stage::Idle => (self.now + self.idle_ms(), Reason::HeadTimeout),
             Stage::Linger { until, .. } => (*until, Reason::ClientStalled),
             Stage::Busy(work) => match &work.phase {
@@ -402,11 +391,15 @@ impl<N: Net> Engine<N> {
                 Phase::Tunnel(_) => self.tunnel_deadline(work),
                 Phase::Flush(_) => (work.down_at + config.write_stall_ms, Reason::ClientStalled),
                 Phase::Relay(exchange) => {
-                    let (at, reason) = self.relay_deadline(work, exchange);
-                    let own = self.continue_deadline(work, exchange);
-                    let hedge = self.hedge_deadline(work);
-                    let soonest = own.into_iter().chain(hedge).chain([at]).min();
-                    (soonest.unwrap_or(at), reason)
+                    let connecting = self.is_connecting(work);
+                    let (mut at, reason) = self.relay_deadline(work, exchange, connecting);
+                    if let Some(own) = self.continue_deadline(work, exchange) {
+                        at = at.min(own);
+                    }
+                    if let Some(hedge) = self.hedge_deadline(work, connecting) {
+                        at = at.min(hedge);
+                    }
+                    (at, reason)
                 }
             },
         }
@@ -420,12 +413,16 @@ impl<N: Net> Engine<N> {
     }
 
     /// Everything that may take too long while an exchange runs; the first counts (`B8.4`).
-    pub(super) fn relay_deadline(&self, work: &Work, exchange: &Exchange) -> (Ms, Reason) {
-        use super::client::UpState;
+    /// `connecting`: the upstream connection does not stand yet.
+    pub(super) fn relay_deadline(
+        &self,
+        work: &Work,
+        exchange: &Exchange,
+        connecting: bool,
+    ) -> (Ms, Reason) {
         use crate::endpoint::Failure;
         let config = &self.desk.config;
-        let upstream = work.link.and_then(|link| self.upstreams.get(link));
-        if upstream.is_some_and(|u| matches!(u.state, UpState::Connecting { .. })) {
+        if connecting {
             let reason = Reason::Unreached(Failure::Timeout);
             return (work.attempt_at + config.connect_ms, reason);
         }
@@ -477,7 +474,7 @@ impl<N: Net> Engine<N> {
                     debug_assert!(!work.up.holds_bytes() || !can_pour, "unsent request");
                     let detour = work.down.holds_bytes();
                     let full = work.resp.has_memory() && work.resp.room_compacted() == 0;
-                    let blocked = !exchange.answering() && !work.resp.pending().is_empty();
+                    let blocked = !exchange.answering() && work.resp.has_pending();
                     debug_assert!(
                         full || blocked || detour || !upstream.ready.has(Ready::READ),
                         "unread answer"

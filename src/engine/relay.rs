@@ -61,6 +61,7 @@ pub(super) struct Lanes<'a, N: Net> {
     pub(super) bufs: &'a mut BufPool,
     pub(super) pipes: &'a mut Pipes<N::Pipe>,
     pub(super) desk: &'a mut Desk,
+    pub(super) slots: &'a mut Slots,
     pub(super) budget: &'a mut usize,
     pub(super) now: Ms,
 }
@@ -88,6 +89,7 @@ impl<N: Net> Engine<N> {
             bufs: &mut self.bufs,
             pipes: &mut self.pipes,
             desk: &mut self.desk,
+            slots: &mut self.slots,
             budget,
             now: self.now,
         };
@@ -103,17 +105,38 @@ impl<N: Net> Lanes<'_, N> {
     /// move costs of it.
     fn run(&mut self) -> Step {
         loop {
-            match self.up().and_then(|up| self.down().map(|down| up + down)) {
+            let up = if self.is_request_sent() { Ok(0) } else { self.up() };
+            let moved = match up {
+                Ok(up) if self.is_answer_awaited() => Ok(up),
+                Ok(up) => self.down().map(|down| up + down),
+                Err(step) => Err(step),
+            };
+            match moved {
                 Err(step) => return step,
                 Ok(0) => return Step::Wait,
                 Ok(n) => {
                     *self.budget = self.budget.saturating_sub(n);
+                    if self.is_request_sent() && self.is_answer_awaited() {
+                        return Step::Wait;
+                    }
                     if *self.budget == 0 {
                         return Step::Yield;
                     }
                 }
             }
         }
+    }
+
+    /// Whether nothing is left to do in the request lane.
+    fn is_request_sent(&self) -> bool {
+        self.exchange.upload.is_done() && !self.work.has_bytes_up() && !self.upstream.coming
+    }
+
+    /// Whether nothing can be done in the answer lane until the endpoint says something.
+    fn is_answer_awaited(&self) -> bool {
+        let unread = self.upstream.ready.has(Ready::READ) || self.upstream.broken.is_some();
+        let waits = matches!(self.exchange.download, Download::Waiting { .. });
+        waits && !unread && !self.work.resp.has_memory()
     }
 
     /// The request lane: judge, write, make room, read.
@@ -200,7 +223,7 @@ impl<N: Net> Lanes<'_, N> {
                 return Ok(());
             }
         }
-        if req.pending().is_empty() && req.written() > 0 {
+        if !req.has_pending() && req.written() > 0 {
             // The point of no return: from here the request cannot be repeated.
             self.exchange.committed = true;
             req.forget();
@@ -276,11 +299,13 @@ impl<N: Net> Lanes<'_, N> {
     /// An interim response waits for the client, and more may stand behind it unjudged: an end
     /// that was read now would be judged before those bytes.
     fn interim_blocked(&self) -> bool {
-        matches!(self.exchange.download, Download::Waiting { .. })
-            && !self.work.resp.pending().is_empty()
+        matches!(self.exchange.download, Download::Waiting { .. }) && self.work.resp.has_pending()
     }
 
     fn write_down(&mut self) -> Result<usize, Step> {
+        if !self.work.has_bytes_down() {
+            return Ok(0);
+        }
         let client = &mut *self.client;
         let Work { down, resp, .. } = &mut *self.work;
         let sent = send(self.net, &mut client.sock, &mut client.ready, self.pipes, down, resp)
@@ -301,25 +326,22 @@ impl<N: Net> Lanes<'_, N> {
         if resp.room() > 0 {
             return Ok(true);
         }
-        if resp.has_memory() {
-            resp.compact();
-            let waiting = matches!(self.exchange.download, Download::Waiting { .. });
-            if resp.room() > 0 || !waiting || !resp.pending().is_empty() {
-                return Ok(resp.room() > 0);
-            }
+        let starved = Step::Starved(Purpose::Answer);
+        if !resp.has_memory() {
+            let mem = self.bufs.lend(self.bufs.lane_bytes(), Purpose::Answer).ok_or(starved)?;
+            resp.adopt(mem);
+            return Ok(true);
         }
-        // No memory yet, or a head that outgrows what there is.
-        let wanted = match resp.has_memory() {
-            true => self.bufs.large_bytes().max(resp.len() * 2 + 2 * crate::buf::HEADROOM),
-            false => self.bufs.lane_bytes(),
-        };
-        match self.bufs.lend(wanted, Purpose::Answer) {
-            Some(mem) => {
-                self.bufs.give_back(resp.attach(mem));
-                Ok(true)
-            }
-            None => Err(Step::Starved(Purpose::Answer)),
+        resp.compact();
+        let waiting = matches!(self.exchange.download, Download::Waiting { .. });
+        if resp.room() > 0 || !waiting || resp.has_pending() {
+            return Ok(resp.room() > 0);
         }
+        // A head that outgrows what there is.
+        let wanted = self.bufs.large_bytes().max(resp.len() * 2 + 2 * crate::buf::HEADROOM);
+        let mem = self.bufs.lend(wanted, Purpose::Answer).ok_or(starved)?;
+        self.bufs.give_back(resp.attach(mem));
+        Ok(true)
     }
 
     /// An exchange that waits for its endpoint holds no answer buffer.
@@ -333,7 +355,7 @@ impl<N: Net> Lanes<'_, N> {
     fn judge_down(&mut self) -> Result<(), Step> {
         while let Download::Waiting { search, .. } = &mut self.exchange.download {
             // A head is rewritten at the front of the buffer: what stands before it leaves first.
-            if !self.work.resp.pending().is_empty() || self.work.resp.is_empty() {
+            if self.work.resp.has_pending() || self.work.resp.is_empty() {
                 return Ok(());
             }
             let limits = self.desk.response_limits();
@@ -341,10 +363,7 @@ impl<N: Net> Lanes<'_, N> {
             if !search.worth_parsing(bytes) && bytes.len() < limits.head_bytes {
                 return Ok(());
             }
-            let mut slots = std::mem::take(&mut self.desk.slots);
-            let taken = self.take_head(&limits, &mut slots);
-            self.desk.slots = slots;
-            if !taken? {
+            if !self.take_head(&limits)? {
                 return Ok(());
             }
         }
@@ -367,8 +386,7 @@ impl<N: Net> Lanes<'_, N> {
             if !search.worth_parsing(bytes) && bytes.len() < limits.head_bytes {
                 break;
             }
-            let mut slots = head::slots();
-            let head = match head::parse_response(bytes, &mut slots, &limits) {
+            let head = match head::parse_response(bytes, self.slots, &limits) {
                 Ok(Some(head)) => head,
                 Ok(None) => break,
                 Err(bad) => return Err(Step::BadResponse(bad)),
@@ -397,9 +415,9 @@ impl<N: Net> Lanes<'_, N> {
     }
 
     /// Reads the head at the front, if it is whole, and puts it as it goes on in its place.
-    fn take_head(&mut self, limits: &Limits, slots: &mut Slots) -> Result<bool, Step> {
+    fn take_head(&mut self, limits: &Limits) -> Result<bool, Step> {
         let (resp, exchange) = (&mut self.work.resp, &mut *self.exchange);
-        let head = match head::parse_response(resp.fresh(), slots, limits) {
+        let head = match head::parse_response(resp.fresh(), self.slots, limits) {
             Ok(Some(head)) => head,
             Ok(None) => return Ok(false),
             Err(bad) => return Err(Step::BadResponse(bad)),

@@ -59,7 +59,7 @@ impl<N: Net> Engine<N> {
         &mut self,
         key: Key,
         mut work: Box<Work>,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         reason: Reason,
     ) -> After {
         let config = &self.desk.config;
@@ -106,7 +106,12 @@ impl<N: Net> Engine<N> {
     }
 
     /// The client's patience has ended.
-    pub(super) fn give_up_waiting(&mut self, key: Key, work: Box<Work>, from: Exchange) -> After {
+    pub(super) fn give_up_waiting(
+        &mut self,
+        key: Key,
+        work: Box<Work>,
+        from: Box<Exchange>,
+    ) -> After {
         self.leave_room(key, work.trip.service);
         self.turn_away(key, work, from, Reason::NoEndpoint)
     }
@@ -117,7 +122,7 @@ impl<N: Net> Engine<N> {
         &mut self,
         key: Key,
         work: Box<Work>,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         reason: Reason,
     ) -> After {
         if exchange.answering() {

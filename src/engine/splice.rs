@@ -67,6 +67,12 @@ impl Conduit {
         self.inside > 0
     }
 
+    /// Whether the kernel lays up more for the client than for others. When the answer has ended
+    /// and its connection lives on, it must be as any other again.
+    pub(super) fn is_laid_up(&self) -> bool {
+        self.laid_up
+    }
+
     /// Whether the next bytes had better take the detour.
     pub(super) fn is_wide(&self) -> bool {
         self.wide
@@ -125,6 +131,7 @@ impl<P> Pipes<P> {
     }
 
     /// An empty pipe goes back to the others.
+    #[inline]
     pub(super) fn put_back(&mut self, conduit: &mut Conduit) {
         if let Some(key) = conduit.pipe.take_if(|_| conduit.inside == 0) {
             self.idle.push(key);
@@ -133,20 +140,22 @@ impl<P> Pipes<P> {
     }
 
     /// The lane is at its end: what is in its pipe goes nowhere.
+    #[inline]
     pub(super) fn discard(&mut self, conduit: &mut Conduit) {
+        // Most lanes have held no pipe.
+        if *conduit != Conduit::default() {
+            self.discard_used(conduit);
+        }
+    }
+
+    #[cold]
+    fn discard_used(&mut self, conduit: &mut Conduit) {
         self.put_back(conduit);
         if let Some(key) = conduit.pipe {
             self.all.remove(key);
         }
         self.laid_up -= usize::from(conduit.laid_up);
         *conduit = Conduit::default();
-    }
-
-    /// The answer has ended and its connection lives on: as for any other from here on.
-    pub(super) fn lay_down<N: Net>(&self, net: &mut N, sock: &mut N::Stream, conduit: &Conduit) {
-        if conduit.laid_up {
-            net.lay_up(sock, false);
-        }
     }
 
     /// As [`Pipes::discard`], for both lanes.
@@ -217,7 +226,18 @@ pub(super) fn fill<N: Net>(
 
 /// Writes what is in the pipe until it is empty or would block; gives how many bytes went,
 /// and what went wrong behind them.
+#[inline]
 pub(super) fn pour<N: Net>(
+    net: &mut N,
+    sock: &mut N::Stream,
+    ready: &mut Ready,
+    pipes: &mut Pipes<N::Pipe>,
+    conduit: &mut Conduit,
+) -> (usize, Option<io::Error>) {
+    if conduit.holds_bytes() { pour_out(net, sock, ready, pipes, conduit) } else { (0, None) }
+}
+
+fn pour_out<N: Net>(
     net: &mut N,
     sock: &mut N::Stream,
     ready: &mut Ready,

@@ -100,7 +100,6 @@ impl<N: Net> Engine<N> {
     pub(super) fn open_tunnel(&mut self, mut work: Box<Work>) -> After {
         self.stats.tunnels += 1;
         self.answered_by(&work, None);
-        self.desk.succeeded(&work.trip);
         work.req.forget();
         for buf in [&mut work.req, &mut work.resp] {
             buf.release(buf.fresh().len());
@@ -269,7 +268,7 @@ impl Bed<'_> {
         }
         if !self.buf.has_memory() {
             let mem = store.bufs.lend(store.bufs.lane_bytes(), self.purpose);
-            self.buf.attach(mem.ok_or(self.purpose)?);
+            self.buf.adopt(mem.ok_or(self.purpose)?);
         }
         let pulled = pull(net, from.sock, from.ready, self.buf);
         if let Pulled::Bytes(n) = pulled {

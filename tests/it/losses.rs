@@ -206,10 +206,18 @@ fn b4_6_s6_a_cut_until_eof_is_a_reset() {
 }
 
 /// s8: the client goes away, by RST or by FIN inside its request: the endpoint is told at once
-/// (B8.5), and it is not held against the endpoint.
+/// (B8.5), and it is not held against the endpoint. So is one that wants no second answer, and for
+/// a moment is not watched.
 #[test]
 fn b8_5_s8_the_client_goes_away() {
-    for reset in [true, false] {
+    for (reset, fields, after_ms) in [
+        (true, "Content-Length: 0\r\n", 100),
+        // For the RST the request is whole; for the FIN it is not: after a whole one it would be
+        // a half-close.
+        (false, "Content-Length: 9\r\n", 100),
+        (true, "Connection: close\r\nContent-Length: 0\r\n", 0),
+        (true, "Connection: close\r\nContent-Length: 0\r\n", 100),
+    ] {
         let gone = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&gone);
         let origin = Origin::scripted(move |wire| {
@@ -220,12 +228,9 @@ fn b8_5_s8_the_client_goes_away() {
         let proxy = Pointsman::before(origin.addr, &[]);
         let idle = proxy.descriptors();
         let mut client = proxy.client();
-        // For the RST the request is whole; for the FIN it is not: after a whole one it would be
-        // a half-close.
-        let length = if reset { 0 } else { 9 };
-        client.send(format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n\r\n"));
+        client.send(format!("POST / HTTP/1.1\r\nHost: t\r\n{fields}\r\n"));
         eventually("the request arrives", || origin.connections() == 1);
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(after_ms));
         if reset {
             client.reset_on_close();
         }

@@ -13,9 +13,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Child;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -81,7 +80,7 @@ enum State {
 struct Successor {
     child: Child,
     /// The sockets that it has taken, or what went wrong.
-    news: Receiver<Result<Vec<usize>, String>>,
+    news: Arc<Mutex<Option<Result<Vec<usize>, String>>>>,
 }
 
 impl Successor {
@@ -188,12 +187,13 @@ impl Life {
         let sockets = self.sockets.iter().map(copy).collect::<io::Result<Vec<_>>>()?;
         let mut waker = self.signals.waker.try_clone()?;
         let (child, stream) = self.program.start()?;
-        let (tell, news) = sync_channel(1);
+        let news = Arc::new(Mutex::new(None));
+        let tell = Arc::clone(&news);
         let talk = move || {
             let told = upgrade::offer(stream, &sockets);
             // Before the word is out: copies that live on would keep the addresses alive.
             drop(sockets);
-            let _ = tell.send(told);
+            *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
             let _ = waker.write_all(&[0]);
         };
         let successor = Successor { child, news };
@@ -205,14 +205,15 @@ impl Life {
 
     /// There may be news of the process that is to take over.
     fn upgraded(&mut self, successor: Successor) -> State {
-        match successor.news.try_recv() {
-            Err(_) => State::Upgrading(successor),
-            Ok(Ok(taken)) => {
+        let news = successor.news.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match news {
+            None => State::Upgrading(successor),
+            Some(Ok(taken)) => {
                 log::info!("upgrade: process {} serves", successor.child.id());
                 self.drain(&taken);
                 State::Ending { asked: false }
             }
-            Ok(Err(why)) => {
+            Some(Err(why)) => {
                 let (pid, ended) = (successor.child.id(), successor.end());
                 log::error!("upgrade: going on: process {pid}: {why} ({ended})");
                 State::Serving

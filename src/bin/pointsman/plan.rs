@@ -223,7 +223,10 @@ fn size(bytes: u64) -> String {
     if bytes % unit == 0 {
         return format!("{} {name}", bytes / unit);
     }
-    format!("{:.1} {name}", bytes as f64 / unit as f64)
+    // In whole numbers: to print a float is 12 KB of program. Halves go to the even one.
+    let (tenths, rest) = (bytes / unit * 10 + bytes % unit * 10 / unit, bytes % unit * 10 % unit);
+    let tenths = tenths + u64::from(2 * rest > unit || (2 * rest == unit && tenths % 2 == 1));
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
 }
 
 #[cfg(test)]
@@ -404,6 +407,10 @@ endpoints = [\"unix:/run/a\"]
             (1536, "1.5 KiB"),
             (64 << 20, "64 MiB"),
             (72_228_864, "68.9 MiB"),
+            (1_310_720, "1.2 MiB"),
+            (1_415_577, "1.3 MiB"),
+            (1_415_578, "1.4 MiB"),
+            (1_441_792, "1.4 MiB"),
             (3 << 30, "3 GiB"),
         ] {
             assert_eq!(size(bytes), text);

@@ -26,7 +26,7 @@ fn desk(service: &str) -> Desk {
         peers: Peers::new(9, 9, false),
         closed: Vec::new(),
         plan: Plan::default(),
-        slots: Default::default(),
+        spare: Vec::new(),
         draining: false,
         now: Ms::ZERO,
     }
@@ -35,7 +35,7 @@ fn desk(service: &str) -> Desk {
 fn receive(desk: &mut Desk, target: &str) -> (Result<Trip, Reason>, String) {
     let mut trip = Trip::default();
     let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-    let result = match desk.receive(head.as_bytes(), None, &mut trip) {
+    let result = match desk.receive(head.as_bytes(), &mut Slots::default(), None, &mut trip) {
         Received::Forward(..) => Ok(trip),
         Received::Refused(reason, _) => Err(reason),
         Received::Partial | Received::Hook(..) => unreachable!("{target}"),
