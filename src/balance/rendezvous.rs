@@ -202,7 +202,7 @@ mod tests {
             0.5,
             1.0,
             (1_u64 << 52) as f64 - 0.5,
-            (1_u64 << 51) as f64 * 1.414_213_562_373,
+            (1_u64 << 51) as f64 * std::f64::consts::SQRT_2,
         ]);
         for x in all.into_iter().map(|x| x / (1_u64 << 52) as f64) {
             let (ours, theirs) = (ln(x), x.ln());

@@ -29,6 +29,7 @@ pub(crate) enum Name {
 
 impl Name {
     /// Which name this is; case does not matter (RFC 9110 section 5.1).
+    #[inline(always)]
     pub(crate) fn of(name: &[u8]) -> Name {
         let Some(first) = name.first() else { return Name::Other };
         let (known, text): (Name, &[u8]) = match (name.len(), first | 0x20) {

@@ -189,6 +189,7 @@ impl Scan {
     }
 
     /// The part that requests and responses share.
+    #[inline(always)]
     pub(super) fn note_framing(&mut self, name: Name, value: &[u8]) -> Result<(), Bad> {
         match name {
             // Nearly all have one word.
