@@ -87,13 +87,14 @@ pub(crate) enum Verdict {
 }
 
 impl Exchange {
-    pub(crate) fn new(facts: &RequestFacts) -> Exchange {
+    pub(crate) fn new(facts: RequestFacts) -> Exchange {
+        let repeatable = facts.repeatable();
         Exchange {
             method: facts.method,
             version: facts.version,
-            upload: facts.body.clone(),
+            upload: facts.body,
             download: Download::Waiting { search: Search::default(), touched: false },
-            repeatable: facts.repeatable(),
+            repeatable,
             partial: facts.partial,
             whole: None,
             expects: facts.expects,
@@ -104,18 +105,18 @@ impl Exchange {
             promised_keep: None,
             upstream_keep: false,
             idle_limit_ms: None,
-            upgrade: facts.upgrade.clone(),
+            upgrade: facts.upgrade,
             interim: 0,
         }
     }
 
     /// Becomes that of another request, where it is: it is too large to be moved there.
-    pub(crate) fn renew(&mut self, facts: &RequestFacts) {
+    pub(crate) fn renew(&mut self, facts: RequestFacts) {
+        self.repeatable = facts.repeatable();
         self.method = facts.method;
         self.version = facts.version;
-        self.upload = facts.body.clone();
+        self.upload = facts.body;
         self.download = Download::Waiting { search: Search::default(), touched: false };
-        self.repeatable = facts.repeatable();
         self.partial = facts.partial;
         self.whole = None;
         self.expects = facts.expects;
@@ -126,7 +127,7 @@ impl Exchange {
         self.promised_keep = None;
         self.upstream_keep = false;
         self.idle_limit_ms = None;
-        self.upgrade = facts.upgrade.clone();
+        self.upgrade = facts.upgrade;
         self.interim = 0;
     }
 
@@ -305,7 +306,7 @@ mod tests {
     use super::*;
 
     fn exchange(method: Method, key: bool) -> Exchange {
-        let mut exchange = Exchange::new(&request(method, key));
+        let mut exchange = Exchange::new(request(method, key));
         exchange.head_len = 40;
         exchange
     }
@@ -330,7 +331,7 @@ mod tests {
     #[test]
     fn nothing_is_left_of_the_exchange_before() {
         let mut facts = request(Method::Put, true);
-        let mut used = Exchange::new(&RequestFacts {
+        let mut used = Exchange::new(RequestFacts {
             version: Version::Http10,
             keep: false,
             partial: false,
@@ -344,8 +345,8 @@ mod tests {
         (used.idle_limit_ms, used.interim) = (Some(1), 1);
         for partial in [false, true] {
             facts.partial = partial;
-            used.renew(&facts);
-            assert_eq!(format!("{used:?}"), format!("{:?}", Exchange::new(&facts)));
+            used.renew(facts.clone());
+            assert_eq!(format!("{used:?}"), format!("{:?}", Exchange::new(facts.clone())));
         }
     }
 

@@ -45,7 +45,7 @@ struct Source {
 impl Source {
     /// The lines before the tests at the end of the file, numbered from 1.
     fn production(&self) -> impl Iterator<Item = (usize, &str)> {
-        let test = TEST_HOUSE.contains(&self.module.as_str());
+        let test = TEST_HOUSE.contains(&self.module.as_str()) || self.stem == "tests";
         let until = |line: &&str| line.trim_end() != "#[cfg(test)]";
         let lines = self.text.lines().take_while(until);
         lines.take(if test { 0 } else { usize::MAX }).enumerate().map(|(n, line)| (n + 1, line))

@@ -16,7 +16,7 @@ use crate::exchange::Exchange;
 use crate::h1::answer::Answer;
 use crate::h1::head::{self, RequestHead, ResponseHead, Slots};
 use crate::h1::range::Whole;
-use crate::h1::request::{self, RequestFacts};
+use crate::h1::request::{self, GoodHost, RequestFacts};
 use crate::h1::response::ResponseFacts;
 use crate::h1::rewrite::{Changes, Forwarding, Plan, RequestWay, ResponseWay};
 use crate::h1::{Bad, Limits, Version};
@@ -97,6 +97,7 @@ pub(crate) struct Desk {
     /// Idle connections that must be closed: their endpoint is gone.
     pub(crate) closed: Vec<Key>,
     pub(crate) plan: Plan,
+    pub(crate) good_host: GoodHost,
     /// Exchanges that are over, for their memory: one is never moved while it lasts.
     #[allow(clippy::vec_box, reason = "an exchange is handed on by its box, without a copy")]
     pub(crate) spare: Vec<Box<Exchange>>,
@@ -146,26 +147,26 @@ impl Desk {
             Ok(None) => return Received::Partial,
             Err(bad) => return Received::Refused(Reason::Request(bad), None),
         };
-        let facts = match request::read(&mut head) {
+        let facts = match request::read(&mut head, &mut self.good_host) {
             Ok(facts) => facts,
             Err(bad) => return Received::Refused(Reason::Request(bad), None),
         };
         let len = head.bytes.len();
         if facts.max_forwards == Some(0) {
-            return Received::Refused(Reason::LastHop, Some((self.new_exchange(&facts), len)));
+            return Received::Refused(Reason::LastHop, Some((self.new_exchange(facts), len)));
         }
         let mut edit = Edit::default();
         if let Decision::Answer(answer) = self.hooks.request(&head, &mut edit) {
-            return Received::Hook(answer, self.new_exchange(&facts), len);
+            return Received::Hook(answer, self.new_exchange(facts), len);
         }
         let changes = (!edit.is_empty()).then_some(&edit.changes);
         match self.send_off(&head, &facts, client, trip, changes) {
-            Ok(()) => Received::Forward(self.new_exchange(&facts), len),
-            Err(reason) => Received::Refused(reason, Some((self.new_exchange(&facts), len))),
+            Ok(()) => Received::Forward(self.new_exchange(facts), len),
+            Err(reason) => Received::Refused(reason, Some((self.new_exchange(facts), len))),
         }
     }
 
-    fn new_exchange(&mut self, facts: &RequestFacts) -> Box<Exchange> {
+    fn new_exchange(&mut self, facts: RequestFacts) -> Box<Exchange> {
         let Some(mut spare) = self.spare.pop() else { return Box::new(Exchange::new(facts)) };
         spare.renew(facts);
         spare
@@ -292,7 +293,7 @@ impl Desk {
         if trip.rest.is_empty() {
             trip.rest.extend_from_slice(target.unwrap_or_default());
         }
-        let Plan { prefix, drops } = &mut self.plan;
+        let Plan { prefix, drops, .. } = &mut self.plan;
         prefix.clear();
         prefix.extend_from_slice(method.unwrap_or_default());
         prefix.push(b' ');

@@ -182,6 +182,7 @@ impl<N: Net> Engine<N> {
                 rng: Rng::from_seed(setup.seed),
                 closed: Vec::new(),
                 plan: Plan::default(),
+                good_host: Default::default(),
                 spare: Vec::new(),
                 draining: false,
                 now: Ms::ZERO,

@@ -50,7 +50,7 @@ fn lines(fields: Fields<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
 fn parse_as_request(bytes: &[u8]) -> Verdict {
     let mut slots = slots();
     let Some(mut head) = parse_request(bytes, &mut slots, &LIMITS)? else { return Ok(None) };
-    let facts = request::read(&mut head)?;
+    let facts = request::read(&mut head, &mut Default::default())?;
     Ok(Some(Plain {
         len: head.bytes.len(),
         words: vec![head.method.to_vec(), head.target.to_vec()],

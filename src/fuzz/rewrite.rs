@@ -92,7 +92,7 @@ fn rewrite_request(bytes: &[u8], flags: [u8; 2]) {
     let bytes = &bytes[empty_lines(bytes)..];
     let (mut slots, mut plan) = (slots(), Plan::default());
     let Ok(Some(mut head)) = parse_request(bytes, &mut slots, &LIMITS) else { return };
-    let Ok(facts) = request::read(&mut head) else { return };
+    let Ok(facts) = request::read(&mut head, &mut Default::default()) else { return };
     let Read::Whole(came) = reader::request(bytes, &BOUNDS) else { return };
     let Ok(meaning) = reader::meaning(&came) else { return };
     let bit = |n: usize| flags[n / 8] >> (n % 8) & 1 == 1;

@@ -24,6 +24,8 @@ use super::response::ResponseFacts;
 /// What the name of this proxy is in `Via` and `Proxy-Status`.
 pub(crate) const OUR_NAME: &str = "pointsman";
 
+const FORWARDED_FOR: &[u8] = b"\r\nX-Forwarded-For: ";
+
 /// A head's future, worked out without touching it. Reused, so that it does not allocate.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -31,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) drops: Vec<(u32, u32)>,
     /// What comes before the lines that stay.
     pub(crate) prefix: Vec<u8>,
+    /// The line that says who asked last: mostly it is the same client that asks next.
+    asked: Option<(IpAddr, Vec<u8>)>,
 }
 
 /// What a hook wants changed in a head.
@@ -235,11 +239,13 @@ impl Plan {
     fn forwarded(&mut self, head: &RequestHead<'_>, way: &RequestWay<'_>) {
         let came = |name| way.forwarding == Forwarding::Append && head.fields.has(name);
         if let Some(peer) = way.peer {
-            self.prefix.extend_from_slice(b"\r\nX-Forwarded-For: ");
             if came(Name::XForwardedFor) {
+                self.prefix.extend_from_slice(FORWARDED_FOR);
                 self.values(head.fields, Name::XForwardedFor);
+                push_ip(&mut self.prefix, peer);
+            } else {
+                self.asked_by(peer);
             }
-            push_ip(&mut self.prefix, peer);
         }
         if !came(Name::XForwardedHost) {
             if let Some(host) = head.authority().filter(|host| !host.is_empty()) {
@@ -249,6 +255,20 @@ impl Plan {
         if !came(Name::XForwardedProto) {
             self.prefix.extend_from_slice(b"\r\nX-Forwarded-Proto: http");
         }
+    }
+
+    /// The line of a client that nobody stands before.
+    fn asked_by(&mut self, peer: IpAddr) {
+        if let Some((_, line)) = self.asked.as_ref().filter(|(last, _)| *last == peer) {
+            self.prefix.extend_from_slice(line);
+            return;
+        }
+        let mut line = self.asked.take().map(|(_, line)| line).unwrap_or_default();
+        line.clear();
+        line.extend_from_slice(FORWARDED_FOR);
+        push_ip(&mut line, peer);
+        self.prefix.extend_from_slice(&line);
+        self.asked = Some((peer, line));
     }
 
     /// One line with all earlier values, and us, to whom the message came in `version`.

@@ -26,6 +26,7 @@ fn desk(service: &str) -> Desk {
         peers: Peers::new(9, 9, false),
         closed: Vec::new(),
         plan: Plan::default(),
+        good_host: Default::default(),
         spare: Vec::new(),
         draining: false,
         now: Ms::ZERO,

@@ -22,12 +22,16 @@ fn text(plan: &Plan, bytes: &[u8]) -> String {
 }
 
 fn request_with(lines: &str, way: &RequestWay<'_>) -> String {
+    request_by(&mut Plan::default(), lines, way)
+}
+
+fn request_by(plan: &mut Plan, lines: &str, way: &RequestWay<'_>) -> String {
     let came = format!("{lines}\r\n");
-    let (mut slots, mut plan) = (slots(), Plan::default());
+    let mut slots = slots();
     let mut head = parse_request(came.as_bytes(), &mut slots, &LIMITS).unwrap().unwrap();
-    let facts = request::read(&mut head).unwrap();
+    let facts = request::read(&mut head, &mut Default::default()).unwrap();
     plan.request(&head, &facts, way, |out| out.extend_from_slice(b"/new"));
-    self::text(&plan, came.as_bytes())
+    self::text(plan, came.as_bytes())
 }
 
 fn response_with(lines: &str, way: &ResponseWay<'_>) -> (bool, String) {
@@ -110,6 +114,24 @@ fn forwarded_fields_are_appended_or_replaced() {
     assert!(!request_with(prior, &unix).contains("-For:"), "not believed, not passed on");
     let v6 = RequestWay { peer: Some("::1".parse().unwrap()), ..append };
     assert!(request_with(bare, &v6).contains("X-Forwarded-For: ::1\r\n"));
+}
+
+/// B7.5: each request names its own client, whoever asked before.
+#[test]
+fn b7_5_clients_are_told_apart() {
+    let mut plan = Plan::default();
+    for (ip, prior) in
+        [("1.1.1.1", ""), ("1.1.1.1", ""), ("1.1.1.12", ""), ("::1", ""), ("1.1.1.1", "x")]
+    {
+        let way =
+            RequestWay { peer: Some(ip.parse().unwrap()), forwarding: Forwarding::Append, ..PLAIN };
+        let (line, before) = match prior {
+            "" => (String::new(), String::new()),
+            prior => (format!("X-Forwarded-For: {prior}\r\n"), format!("{prior}, ")),
+        };
+        let goes_on = request_by(&mut plan, &format!("GET / HTTP/1.1\r\nHost: a\r\n{line}"), &way);
+        assert!(goes_on.contains(&format!("\r\nX-Forwarded-For: {before}{ip}\r\n")), "{goes_on}");
+    }
 }
 
 #[test]
