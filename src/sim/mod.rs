@@ -9,7 +9,7 @@
 //!        '------ what I got --> oracle.rs, judge.rs <-- what I did '
 //! ```
 //!
-//! - `cargo test sim` plays the seeds 0 to 299, one world twice, and worlds of tunnels.
+//! - `cargo test sim` plays the seeds 0 to 399, one world twice, and worlds of tunnels.
 //! - `SIM_SEED=17 cargo test sim::one -- --nocapture` plays one world and prints every step.
 //! - `SIM_FROM=300 SIM_COUNT=20000 cargo test --release sim::many -- --ignored --nocapture` plays
 //!   as many as you like (100 000 from 0, if nothing is said).
@@ -134,11 +134,11 @@ fn number_from_env(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn three_hundred_worlds() {
+fn four_hundred_worlds() {
     if number_from_env("SIM_SEED").is_some() {
         return;
     }
-    let tally = sweep(0, 300);
+    let tally = sweep(0, 400);
     for what in MUST_HAPPEN {
         assert!(tally.contains_key(what), "no world had: {what}");
     }
