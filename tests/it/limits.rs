@@ -311,13 +311,14 @@ fn b8_3_out_of_descriptors() {
     assert_eq!(proxy.client().get("/").status(), 200);
 }
 
-/// B8.3: when all buffers are lent, new requests wait their turn; nobody is reset.
+/// B8.3: when all buffers are lent, new requests wait their turn; nobody is reset. A request begins
+/// in 4 KiB of the half that new ones may have, and holds at least that to its end: 128 at once.
 #[test]
 fn b8_3_little_memory() {
     let peak = Arc::new(AtomicUsize::new(0));
     let origin = slow_origin(Arc::clone(&peak));
     let proxy = Pointsman::before(origin.addr, &["--memory", "1MiB", "--buffer", "16KiB"]);
-    let clients: Vec<_> = (0..128)
+    let clients: Vec<_> = (0..250)
         .map(|n| {
             let mut client = proxy.client();
             std::thread::spawn(move || {
@@ -330,7 +331,7 @@ fn b8_3_little_memory() {
         .collect();
     clients.into_iter().for_each(|c| c.join().expect("a client"));
     let peak = peak.load(Ordering::SeqCst);
-    assert!((1..=64).contains(&peak), "{peak} requests at once with 64 buffers");
+    assert!((1..=128).contains(&peak), "{peak} requests at once");
 }
 
 /// Answers after 5 ms; notes how many requests it had at once.
