@@ -89,6 +89,11 @@ pub(crate) trait Net {
     /// How many of the bytes of `from` were taken.
     fn write(&mut self, stream: &mut Self::Stream, from: &[u8]) -> io::Result<usize>;
 
+    /// As [`Net::write`], where our end follows at once if all is taken: they may leave together.
+    fn write_last(&mut self, stream: &mut Self::Stream, from: &[u8]) -> io::Result<usize> {
+        self.write(stream, from)
+    }
+
     /// An empty pipe.
     fn pipe(&mut self) -> io::Result<Self::Pipe>;
 

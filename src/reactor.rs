@@ -88,6 +88,10 @@ impl Net for KernelNet {
         stream.write(from)
     }
 
+    fn write_last(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
+        stream.write_last(from)
+    }
+
     fn pipe(&mut self) -> io::Result<Pipe> {
         Pipe::new()
     }

@@ -254,6 +254,12 @@ impl Stream {
         Ok(net::send(self.fd(), from, SendFlags::NOSIGNAL)?)
     }
 
+    /// What is taken is held back until our end is sent, so that one packet takes both; if that
+    /// does not come, because not all was taken, until the peer's next acknowledgement.
+    pub(crate) fn write_last(&mut self, from: &[u8]) -> io::Result<usize> {
+        Ok(net::send(self.fd(), from, SendFlags::NOSIGNAL | SendFlags::MORE)?)
+    }
+
     /// Moves up to `most` bytes that have arrived into a pipe; 0 is the peer's end.
     pub(crate) fn splice_in(&self, pipe: &Pipe, most: usize) -> io::Result<usize> {
         Ok(splice(self.fd(), None, &pipe.write, None, most, SpliceFlags::NONBLOCK)?)

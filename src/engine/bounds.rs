@@ -31,6 +31,9 @@ struct Made {
     watched: Vec<Source>,
     reads: usize,
     writes: usize,
+    /// Those of them that our end follows, and ends.
+    lasts: usize,
+    ends: usize,
     connects: usize,
 }
 
@@ -97,6 +100,11 @@ impl Net for Made {
         }
     }
 
+    fn write_last(&mut self, given: &mut Given, from: &[u8]) -> io::Result<usize> {
+        self.lasts += 1;
+        self.write(given, from)
+    }
+
     fn pipe(&mut self) -> io::Result<()> {
         Err(ErrorKind::Unsupported.into())
     }
@@ -111,7 +119,9 @@ impl Net for Made {
 
     fn lay_up(&mut self, _: &mut Given, _: bool) {}
 
-    fn shutdown_write(&mut self, _: &mut Given) {}
+    fn shutdown_write(&mut self, _: &mut Given) {
+        self.ends += 1;
+    }
 
     fn abort(&mut self, _: Given) {}
 }
@@ -129,6 +139,8 @@ fn made(clients: usize, begin: &'static [u8], unit: &'static [u8]) -> (Made, Eng
         watched: Vec::new(),
         reads: 0,
         writes: 0,
+        lasts: 0,
+        ends: 0,
         connects: 0,
     };
     let setup = Setup {
@@ -213,6 +225,24 @@ fn b8_3_those_who_leave_do_not_hold_a_turn() {
         run(&mut engine, &mut net, at);
     }
     assert_eq!(engine.client_count(), 1);
+}
+
+/// B8.1: the end follows the last bytes of a connection in the same turn, for they are held back
+/// for it; and on a connection that is kept nothing is held back.
+#[test]
+fn b8_1_what_is_held_back_for_the_end_is_followed_by_it() {
+    let last = b"GET /nobody/v1/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+    for (begin, takes, expected) in [
+        (REFUSED, true, (1, 0, 0)),
+        (last, true, (1, 1, 1)),
+        // Not taken: it is tried again as the last, and the end waits for it.
+        (last, false, (1, 1, 0)),
+    ] {
+        let (mut net, mut engine) = made(1, begin, b"");
+        net.takes = takes;
+        run(&mut engine, &mut net, 1);
+        assert_eq!((net.writes, net.lasts, net.ends), expected, "{takes}");
+    }
 }
 
 /// B8.3: a connection that is gone leaves no wake-up behind for as long as it might have stayed.

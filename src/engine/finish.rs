@@ -199,12 +199,10 @@ impl<N: Net> Engine<N> {
             return After::Continue(Stage::Busy(work));
         }
         self.give_back(work);
-        if !ending.linger {
-            return After::Close;
-        }
         let Some(client) = self.clients.get_mut(key) else { return After::Close };
+        // Also before a close, which might meet unread input: what is written is on its way then.
         net.shutdown_write(&mut client.sock);
-        self.begin_linger()
+        if ending.linger { self.begin_linger() } else { After::Close }
     }
 
     /// Our end is sent to the client; what it still sends is read for a while.

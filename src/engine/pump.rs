@@ -14,11 +14,11 @@ use crate::summary::{Outcome, Reason};
 use crate::time::Ms;
 
 use super::Engine;
-use super::bytes::{Pulled, pull};
+use super::bytes::{Pulled, pull, push_last};
 use super::client::{Ending, Phase, Stage, Watch, Work};
 use super::desk::Received;
 use super::relay::Step;
-use super::splice::send;
+use super::splice::{Sent, send};
 
 /// How many bytes all clients that something has happened to may move in one turn: a few
 /// milliseconds, so that nobody waits longer than that for his turn. They share it evenly.
@@ -362,7 +362,13 @@ impl<N: Net> Engine<N> {
     ) -> After {
         let Some(client) = self.clients.get_mut(key) else { return After::Close };
         let Work { down, resp, .. } = &mut *work;
-        match send(net, &mut client.sock, &mut client.ready, &mut self.pipes, down, resp) {
+        let (sock, ready) = (&mut client.sock, &mut client.ready);
+        let sent = if ending.keep || down.holds_bytes() {
+            send(net, sock, ready, &mut self.pipes, down, resp)
+        } else {
+            push_last(net, sock, ready, resp).map(Sent::copied)
+        };
+        match sent {
             Ok(sent) if sent.bytes == 0 => {}
             Ok(sent) => {
                 *budget = budget.saturating_sub(sent.cost.max(ANSWER_BYTES));

@@ -269,6 +269,30 @@ fn b7_7_an_early_answer_waits_for_who_does_not_look() {
     assert_eq!((answer.status(), answer.text().as_str()), (413, "much"));
 }
 
+/// RFC 9112 section 9.6: who sends something behind his last request, as old clients send CRLF
+/// behind a POST, gets the whole answer, though the connection is closed with that unread.
+#[test]
+fn b7_7_bytes_behind_the_last_request_cost_no_answer() {
+    const BYTES: usize = 50_000;
+    let origin = Origin::scripted(|wire| {
+        while wire.head().is_ok() {
+            std::thread::sleep(Duration::from_millis(30));
+            wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n"));
+            wire.send([b'x'; BYTES]);
+        }
+    });
+    let proxy = Pointsman::before(origin.addr, &[]);
+    for behind in ["", "\r\n", "GET / HTTP/1.1\r\nHost: t\r\n\r\n"] {
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+        std::thread::sleep(Duration::from_millis(10));
+        client.send(behind);
+        std::thread::sleep(Duration::from_millis(60));
+        let answer = client.answer("GET");
+        assert_eq!((answer.status(), answer.text().len()), (200, BYTES), "{behind:?}");
+    }
+}
+
 /// B7.9: trailers pass both ways, announced or not; forbidden ones are dropped.
 #[test]
 fn b7_9_trailers_pass_both_ways() {
