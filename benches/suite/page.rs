@@ -88,6 +88,24 @@ fn megabytes(value: Option<Value>) -> String {
     }))
 }
 
+/// Figures of which less is better, in which somebody else may be ahead.
+const COMPARED: [&str; 14] = [
+    "cpu_us",
+    "cpu_s_gib",
+    "added_us",
+    "p99_us",
+    "half_p50_us",
+    "half_p99_us",
+    "common_p50_us",
+    "common_p99_us",
+    "instructions",
+    "syscalls",
+    "idle_bytes",
+    "idle_wakes",
+    "first_ms",
+    "rss",
+];
+
 impl Page<'_> {
     fn machine(&mut self) {
         self.text.push_str("\n## Machine and versions\n\n");
@@ -109,7 +127,7 @@ impl Page<'_> {
         self.text.push_str(prose::MARKS);
         self.text.push_str(&marks::table(self.results));
         let mut behind = Vec::new();
-        for metric in ["cpu_us", "cpu_s_gib", "added_us", "first_ms", "rss", "idle_bytes"] {
+        for metric in COMPARED {
             for scenario in &self.scenarios {
                 let ours = self.results.get(scenario.name, "pointsman", metric);
                 let best = self.results.best(scenario.name, metric);
