@@ -10,17 +10,7 @@ cd "$(dirname "$0")/.."
 requests=${REQUESTS:-40000}
 connections=${CONNECTIONS:-64}
 target=${CARGO_TARGET_DIR:-target}
-work=$(mktemp -d)
-started=()
-
-finish() {
-    for pid in "${started[@]}"; do
-        kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
-    rm -rf "$work"
-}
-trap finish EXIT
+source benches/started.sh
 
 # The address that stands after "listening on" in a file, as soon as it is there.
 address_in() {

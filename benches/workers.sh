@@ -16,17 +16,7 @@ counts=${WORKERS:-1 2}
 close=${CLOSE:-}
 target=${CARGO_TARGET_DIR:-target}
 binary=${BINARY:-$target/release/pointsman}
-work=$(mktemp -d)
-started=()
-
-finish() {
-    for pid in "${started[@]}"; do
-        kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
-    rm -rf "$work"
-}
-trap finish EXIT
+source benches/started.sh
 
 [[ -n ${BINARY:-} ]] || cargo build --release --quiet --bin pointsman
 

@@ -1,5 +1,5 @@
-//! What the engine asks of a network: ten verbs over streams it does not understand, and four for
-//! a detour around its buffers.
+//! What the engine asks of a network: eleven verbs over streams it does not understand, and four
+//! for a detour around its buffers.
 //!
 //! The shell answers them with mio and the kernel, the simulator with wires in memory. Every verb
 //! behaves as its system call does on a non-blocking socket: it does what is possible now, or says

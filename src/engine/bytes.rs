@@ -56,36 +56,19 @@ pub(super) fn pull<N: Net>(
     }
 }
 
-/// Writes what is pending until it is gone or would block; gives how many bytes went.
+/// Writes what is pending until it is gone or would block; gives how many bytes went. `last`: our
+/// end follows at once when all is gone.
 pub(super) fn push<N: Net>(
     net: &mut N,
     sock: &mut N::Stream,
     ready: &mut Ready,
     from: &mut Buf,
-) -> io::Result<usize> {
-    push_by(sock, ready, from, |sock, bytes| net.write(sock, bytes))
-}
-
-/// As [`push`], where our end follows at once when all is gone.
-pub(super) fn push_last<N: Net>(
-    net: &mut N,
-    sock: &mut N::Stream,
-    ready: &mut Ready,
-    from: &mut Buf,
-) -> io::Result<usize> {
-    push_by(sock, ready, from, |sock, bytes| net.write_last(sock, bytes))
-}
-
-#[inline(always)]
-fn push_by<S>(
-    sock: &mut S,
-    ready: &mut Ready,
-    from: &mut Buf,
-    mut write: impl FnMut(&mut S, &[u8]) -> io::Result<usize>,
+    last: bool,
 ) -> io::Result<usize> {
     let mut sum = 0;
     while from.has_pending() && ready.has(Ready::WRITE) {
-        match write(sock, from.pending()) {
+        let bytes = from.pending();
+        match if last { net.write_last(sock, bytes) } else { net.write(sock, bytes) } {
             Ok(n) => {
                 from.wrote(n);
                 sum += n;

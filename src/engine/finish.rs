@@ -141,7 +141,8 @@ impl<N: Net> Engine<N> {
     ) -> After {
         if let Some(client) = self.clients.get_mut(key) {
             let Work { down, resp, .. } = &mut *work;
-            let sent = send(net, &mut client.sock, &mut client.ready, &mut self.pipes, down, resp);
+            let sent =
+                send(net, &mut client.sock, &mut client.ready, &mut self.pipes, down, resp, false);
             work.response_bytes += sent.unwrap_or_default().bytes as u64;
         }
         self.cut_here(key, work, exchange, reason)

@@ -14,11 +14,11 @@ use crate::summary::{Outcome, Reason};
 use crate::time::Ms;
 
 use super::Engine;
-use super::bytes::{Pulled, pull, push_last};
+use super::bytes::{Pulled, pull};
 use super::client::{Ending, Phase, Stage, Watch, Work};
 use super::desk::Received;
 use super::relay::Step;
-use super::splice::{Sent, send};
+use super::splice::send;
 
 /// How many bytes all clients that something has happened to may move in one turn: a few
 /// milliseconds, so that nobody waits longer than that for his turn. They share it evenly.
@@ -363,12 +363,7 @@ impl<N: Net> Engine<N> {
         let Some(client) = self.clients.get_mut(key) else { return After::Close };
         let Work { down, resp, .. } = &mut *work;
         let (sock, ready) = (&mut client.sock, &mut client.ready);
-        let sent = if ending.keep || down.holds_bytes() {
-            send(net, sock, ready, &mut self.pipes, down, resp)
-        } else {
-            push_last(net, sock, ready, resp).map(Sent::copied)
-        };
-        match sent {
+        match send(net, sock, ready, &mut self.pipes, down, resp, !ending.keep) {
             Ok(sent) if sent.bytes == 0 => {}
             Ok(sent) => {
                 *budget = budget.saturating_sub(sent.cost.max(ANSWER_BYTES));

@@ -184,7 +184,7 @@ impl<N: Net> Lanes<'_, N> {
         let (sock, ready) = (&mut upstream.sock, &mut upstream.ready);
         let (poured, mut failed) = pour(self.net, sock, ready, self.pipes, up);
         if failed.is_none() && !up.holds_bytes() {
-            failed = push(self.net, sock, ready, req).err();
+            failed = push(self.net, sock, ready, req, false).err();
         }
         let pushed = req.written() - before;
         let sent = poured + pushed;
@@ -308,8 +308,9 @@ impl<N: Net> Lanes<'_, N> {
         }
         let client = &mut *self.client;
         let Work { down, resp, .. } = &mut *self.work;
-        let sent = send(self.net, &mut client.sock, &mut client.ready, self.pipes, down, resp)
-            .map_err(|_| Step::ClientGone)?;
+        let sent =
+            send(self.net, &mut client.sock, &mut client.ready, self.pipes, down, resp, false)
+                .map_err(|_| Step::ClientGone)?;
         if sent.bytes > 0 {
             resp.forget();
             self.work.down_at = self.now;

@@ -372,14 +372,8 @@ pub(super) struct Sent {
     pub(super) cost: usize,
 }
 
-impl Sent {
-    /// So many bytes that took no detour.
-    pub(super) fn copied(bytes: usize) -> Sent {
-        Sent { bytes, cost: bytes }
-    }
-}
-
-/// Writes everything that waits for a socket: first what is in the pipe, then the buffer.
+/// Writes everything that waits for a socket: first what is in the pipe, then the buffer. `last` as
+/// for [`push`].
 pub(super) fn send<N: Net>(
     net: &mut N,
     sock: &mut N::Stream,
@@ -387,12 +381,13 @@ pub(super) fn send<N: Net>(
     pipes: &mut Pipes<N::Pipe>,
     conduit: &mut Conduit,
     buf: &mut Buf,
+    last: bool,
 ) -> io::Result<Sent> {
     let poured = match pour(net, sock, ready, pipes, conduit) {
         (_, Some(error)) => return Err(error),
         (poured, None) => poured,
     };
-    let pushed = if conduit.holds_bytes() { 0 } else { push(net, sock, ready, buf)? };
+    let pushed = if conduit.holds_bytes() { 0 } else { push(net, sock, ready, buf, last)? };
     Ok(Sent { bytes: poured + pushed, cost: cost(poured) + pushed })
 }
 

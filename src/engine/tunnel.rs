@@ -295,7 +295,7 @@ impl Lane {
             if self.is_over() {
                 break None;
             }
-            match send(net, to.sock, to.ready, store.pipes, bed.conduit, bed.buf) {
+            match send(net, to.sock, to.ready, store.pipes, bed.conduit, bed.buf, false) {
                 Ok(sent) => {
                     sum.bytes += sent.bytes;
                     sum.cost += sent.cost;
