@@ -382,6 +382,31 @@ mod tests {
         }
     }
 
+    /// B8.1: the last bytes wait for the end and for nothing else.
+    #[test]
+    fn b8_1_the_end_takes_the_last_bytes_along() {
+        let (listener, address) = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut held = false;
+        // The kernel waits for 200 ms; a busy machine may be slower once.
+        for _ in 0..20 {
+            let mut client = Plain::connect(address).unwrap();
+            let (mut stream, _) = loop {
+                if let Ok(accepted) = listener.accept() {
+                    break accepted;
+                }
+            };
+            assert_eq!(stream.write_last(b"bye").unwrap(), 3);
+            client.set_nonblocking(true).unwrap();
+            held |= client.peek(&mut [0; 9]).is_err();
+            client.set_nonblocking(false).unwrap();
+            stream.shutdown_write();
+            let mut all = Vec::new();
+            client.read_to_end(&mut all).unwrap();
+            assert_eq!(all, b"bye");
+        }
+        assert!(held, "they went out alone");
+    }
+
     /// B8.2: what a client does not take stays with the endpoint, not in the kernel's memory.
     #[test]
     fn b8_2_a_client_that_does_not_read_holds_little_in_the_kernel() {
