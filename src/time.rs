@@ -16,6 +16,14 @@ impl Ms {
     /// The moment the proxy was built.
     pub const ZERO: Ms = Ms(0);
 
+    /// Whether this moment has passed at `now`, for certain.
+    ///
+    /// A moment is cut to whole milliseconds, and one that bears the same number may be anywhere in
+    /// the same millisecond: only the next number says that a time which was given is over.
+    pub fn has_passed(self, now: Ms) -> bool {
+        self < now
+    }
+
     /// How many milliseconds have passed from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Ms) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -34,6 +42,14 @@ impl Add<u64> for Ms {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn b8_4_a_time_is_over_when_the_clock_shows_more() {
+        // From 5.9 to 7.1 are 1.2 milliseconds, not 2.
+        assert!(!(Ms(5) + 2).has_passed(Ms(7)));
+        assert!((Ms(5) + 2).has_passed(Ms(8)));
+        assert!(!(Ms(5) + u64::MAX).has_passed(Ms(u64::MAX)));
+    }
 
     #[test]
     fn arithmetic_saturates() {

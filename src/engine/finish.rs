@@ -330,23 +330,25 @@ impl<N: Net> Engine<N> {
             Phase::Tunnel(tunnel) => self.tunnel_due(net, key, work, tunnel),
             Phase::Relay(mut exchange) => {
                 let connecting = self.is_connecting(&work);
-                if self.hedge_deadline(&work, connecting).is_some_and(|at| at <= self.now) {
+                let hedge = self.hedge_deadline(&work, connecting);
+                if hedge.is_some_and(|at| at.has_passed(self.now)) {
                     let started = self.start_hedge(net, key, &mut work, &mut exchange);
                     if let Err(reason) = started {
                         return self.give_in(net, key, work, exchange, reason);
                     }
                 }
                 let own = self.continue_deadline(&work, &exchange);
-                if own.is_some_and(|own| own <= self.now) && !self.room_to_speak(&mut work) {
+                let ours = own.is_some_and(|at| at.has_passed(self.now));
+                if ours && !self.room_to_speak(&mut work) {
                     // Once more in a while.
                     work.up_at = self.now;
-                } else if own.is_some_and(|own| own <= self.now) {
+                } else if ours {
                     exchange.expects = false;
                     self.say(&mut work, b"HTTP/1.1 100 Continue\r\n\r\n");
                 }
                 let connecting = self.is_connecting(&work);
                 let (at, reason) = self.relay_deadline(&work, &exchange, connecting);
-                if at > self.now {
+                if !at.has_passed(self.now) {
                     work.phase = Phase::Relay(exchange);
                     return After::Continue(Stage::Busy(work));
                 }

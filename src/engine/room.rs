@@ -70,7 +70,7 @@ impl<N: Net> Engine<N> {
         if config.wait_requests == 0 {
             return self.turn_away(key, work, exchange, reason);
         }
-        if until <= self.now {
+        if until.has_passed(self.now) {
             return self.give_up_waiting(key, work, exchange);
         }
         let room = self.rooms.entry(service).or_default();

@@ -2,7 +2,8 @@
 //!
 //! Moving a deadline later costs nothing: the entry comes up early and is put back. Only an earlier
 //! deadline adds an entry, and the one it overtakes no longer matches `armed` and dies unnoticed.
-//! So a warm request costs no heap operation. This file does not know what is timed.
+//! So a warm request costs no heap operation. None comes up before its moment has passed. This
+//! file does not know what is timed.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -55,13 +56,13 @@ impl Timers {
 
     /// The next moment at which [`Timers::pop`] may give something.
     pub(crate) fn next(&self) -> Option<Ms> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        self.heap.peek().map(|Reverse((at, _))| *at + 1)
     }
 
     /// Takes an entry that has come up: whose it is, and what to show to [`Timers::comes_up`].
     pub(crate) fn pop(&mut self, now: Ms) -> Option<(Source, Ms)> {
         let Reverse((at, who)) = *self.heap.peek()?;
-        if at > now {
+        if !at.has_passed(now) {
             return None;
         }
         self.heap.pop();
@@ -76,7 +77,7 @@ impl Timers {
         }
         // First of all: an owner that is still marked as armed would never be armed again.
         due.armed = NEVER;
-        if due.at <= now {
+        if due.at.has_passed(now) {
             return true;
         }
         if due.at != NEVER {
@@ -113,13 +114,13 @@ mod tests {
         for at in 10..1000 {
             timers.set(&mut due, WHO, Ms(at));
         }
-        assert_eq!((timers.len(), timers.next()), (1, Some(Ms(10))));
-        assert_eq!(timers.pop(Ms(9)), None);
+        assert_eq!((timers.len(), timers.next()), (1, Some(Ms(11))));
+        assert_eq!(timers.pop(Ms(10)), None, "ten milliseconds may not be over");
         let (who, at) = timers.pop(Ms(500)).unwrap();
         assert!(!timers.comes_up(&mut due, who, at, Ms(500)), "due at 999");
-        assert_eq!(timers.next(), Some(Ms(999)));
-        let (who, at) = timers.pop(Ms(999)).unwrap();
-        assert!(timers.comes_up(&mut due, who, at, Ms(999)));
+        assert_eq!(timers.next(), Some(Ms(1000)));
+        let (who, at) = timers.pop(Ms(1000)).unwrap();
+        assert!(timers.comes_up(&mut due, who, at, Ms(1000)));
         assert_eq!(timers.len(), 0);
     }
 
@@ -134,7 +135,7 @@ mod tests {
             timers.sweep(|who, at| who == WHO && due.is_armed(at));
             assert!(timers.len() <= FEW + 1, "{}", timers.len());
         }
-        assert_eq!(timers.next(), Some(Ms(7)), "what lives stays");
+        assert_eq!(timers.next(), Some(Ms(8)), "what lives stays");
     }
 
     #[test]
@@ -142,12 +143,12 @@ mod tests {
         let (mut timers, mut due) = (Timers::default(), Due::default());
         timers.set(&mut due, WHO, Ms(100));
         timers.set(&mut due, WHO, Ms(50));
-        let (who, at) = timers.pop(Ms(50)).unwrap();
-        assert!(timers.comes_up(&mut due, who, at, Ms(50)));
+        let (who, at) = timers.pop(Ms(51)).unwrap();
+        assert!(timers.comes_up(&mut due, who, at, Ms(51)));
         timers.set(&mut due, WHO, Ms(200));
         let (who, at) = timers.pop(Ms(150)).unwrap();
         assert_eq!(at, Ms(100));
         assert!(!timers.comes_up(&mut due, who, at, Ms(150)), "overtaken");
-        assert_eq!((timers.len(), timers.next()), (1, Some(Ms(200))));
+        assert_eq!((timers.len(), timers.next()), (1, Some(Ms(201))));
     }
 }

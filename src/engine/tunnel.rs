@@ -225,7 +225,7 @@ impl<N: Net> Engine<N> {
         tunnel: Tunnel,
     ) -> After {
         let (at, reason) = self.tunnel_deadline(&work);
-        if at > self.now {
+        if !at.has_passed(self.now) {
             work.phase = Phase::Tunnel(tunnel);
             return After::Continue(Stage::Busy(work));
         }
