@@ -28,8 +28,10 @@ impl Edit {
         self.changes.removed.push(name.to_owned());
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.changes.added.is_empty() && self.changes.removed.is_empty()
+    /// What is wanted, if anything is.
+    pub(crate) fn changes(&self) -> Option<&Changes> {
+        let any = !self.changes.added.is_empty() || !self.changes.removed.is_empty();
+        any.then_some(&self.changes)
     }
 }
 
@@ -65,9 +67,3 @@ pub trait Hooks: Send {
         let _ = summary;
     }
 }
-
-/// No hooks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoHooks;
-
-impl Hooks for NoHooks {}

@@ -102,7 +102,7 @@ pub use endpoint::{Address, Endpoint, Failure};
 pub use engine::{Census, Stats};
 pub use h1::answer::Answer;
 pub use h1::{Bad, Fields, RequestHead, ResponseHead};
-pub use hooks::{Decision, Edit, Hooks, NoHooks};
+pub use hooks::{Decision, Edit, Hooks};
 pub use names::{NameError, Names};
 pub use proxy::{Builder, Claim, Error, Handle, Listen, ListenError, Proxy};
 pub use registry::{MemoryRegistry, Registry, Snapshot};

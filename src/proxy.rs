@@ -19,7 +19,7 @@ use crate::config::{Config, SettingError};
 use crate::crew::Crew;
 use crate::endpoint::Endpoint;
 use crate::engine::{Census, Command, Setup, Stats};
-use crate::hooks::{Hooks, NoHooks};
+use crate::hooks::Hooks;
 use crate::inbox::Slot;
 use crate::reactor::Reactor;
 use crate::registry::{MemoryRegistry, Registry};
@@ -151,7 +151,7 @@ pub struct Builder {
     registry: Box<dyn Registry>,
     router: Box<dyn Router>,
     balance: Box<dyn Fn(&str) -> Box<dyn Balancer> + Send>,
-    hooks: Box<dyn Hooks>,
+    hooks: Option<Box<dyn Hooks>>,
     config: Config,
     seed: Option<u64>,
 }
@@ -214,7 +214,7 @@ impl Builder {
     /// Who looks at exchanges and changes them; nobody by default.
     #[must_use]
     pub fn hooks(mut self, hooks: impl Hooks + 'static) -> Builder {
-        self.hooks = Box::new(hooks);
+        self.hooks = Some(Box::new(hooks));
         self
     }
 
@@ -276,9 +276,9 @@ impl Proxy {
         Builder {
             doors: Vec::new(),
             registry: Box::new(MemoryRegistry::default()),
-            router: Box::new(PathRouter),
+            router: Box::new(PathRouter::default()),
             balance: Box::new(|_| Balance::Random.build()),
-            hooks: Box::new(NoHooks),
+            hooks: None,
             config: Config::default(),
             seed: None,
         }

@@ -39,15 +39,38 @@ pub enum NoRoute {
 }
 
 /// The router that cuts the path at its first two segments: `/name/version/rest`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PathRouter;
+#[derive(Clone, Debug, Default)]
+pub struct PathRouter {
+    /// The service that was asked for last: to see that it is the same one again is less work than
+    /// to cut a path and to prove that the name is text.
+    last: String,
+}
 
 impl Router for PathRouter {
     fn route<'a>(&'a mut self, head: &RequestHead<'a>) -> Result<Route<'a>, NoRoute> {
+        let path = head.path();
         // Where there is no dot and nothing encoded, nothing climbs.
-        let parts =
-            if head.plain { cut(head.path()).ok_or(NoRoute::NotFound) } else { split(head.path()) };
-        parts.map(|(service, rest)| Route { service, rest })
+        if !head.plain {
+            return split(path).map(|(service, rest)| Route { service, rest });
+        }
+        let rest = match self.behind_last(path) {
+            Some(rest) => rest,
+            None => {
+                let (service, rest) = cut(path).ok_or(NoRoute::NotFound)?;
+                service.clone_into(&mut self.last);
+                rest
+            }
+        };
+        Ok(Route { service: &self.last, rest })
+    }
+}
+
+impl PathRouter {
+    /// What follows the service in `path`, if it is the last one.
+    fn behind_last<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+        let rest = path.strip_prefix(b"/")?.strip_prefix(self.last.as_bytes())?;
+        let ends = matches!(rest, [] | [b'/' | b'?', ..]);
+        (ends && !self.last.is_empty()).then_some(rest)
     }
 }
 
@@ -400,11 +423,35 @@ mod tests {
     // B2.5: the trait object an embedder replaces.
     #[test]
     fn the_path_router_reads_the_head() {
-        let mut router: Box<dyn Router> = Box::new(PathRouter);
+        let mut router: Box<dyn Router> = Box::new(PathRouter::default());
         let limits = Limits { head_bytes: 999, fields: 9, target_bytes: 99 };
         let mut slots = slots();
         let bytes = b"GET /n/v/rest?q HTTP/1.1\r\nHost: h\r\n\r\n";
         let head = parse_request(bytes, &mut slots, &limits).unwrap().unwrap();
         assert_eq!(router.route(&head), Ok(Route { service: "n/v", rest: b"/rest?q" }));
+    }
+
+    // B2.1: whatever was asked for before.
+    #[test]
+    fn the_last_service_changes_no_verdict() {
+        let paths = [
+            "/n/v", "/n/v/", "/n/v/r", "/n/v?q", "/n/v2/r", "/n/v2", "/n/", "/n", "//n/v", "//",
+            "/", "/n/v//r", "/m/v/r", "/n/v/%2e%2e", "*",
+        ];
+        let limits = Limits { head_bytes: 999, fields: 9, target_bytes: 99 };
+        let verdict = |router: &mut PathRouter, path: &str| {
+            let mut slots = slots();
+            let bytes = format!("OPTIONS {path} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes();
+            let head = parse_request(&bytes, &mut slots, &limits).unwrap().unwrap();
+            router.route(&head).map(|route| (route.service.to_owned(), route.rest.to_owned()))
+        };
+        let mut router = PathRouter::default();
+        for before in paths {
+            for path in paths {
+                let _ = verdict(&mut router, before);
+                let fresh = verdict(&mut PathRouter::default(), path);
+                assert_eq!(verdict(&mut router, path), fresh, "{path} after {before}");
+            }
+        }
     }
 }

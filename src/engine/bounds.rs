@@ -9,7 +9,6 @@ use crate::balance::Balance;
 use crate::buf::Purpose;
 use crate::config::Config;
 use crate::endpoint::{Address, Endpoint};
-use crate::hooks::NoHooks;
 use crate::keys::Source;
 use crate::net::{Net, Ready};
 use crate::registry::MemoryRegistry;
@@ -146,9 +145,9 @@ fn made(clients: usize, begin: &'static [u8], unit: &'static [u8]) -> (Made, Eng
     let setup = Setup {
         config: Config { memory_bytes: 1 << 20, slow_start: false, ..Config::default() },
         registry: Box::new(MemoryRegistry::default()),
-        router: Box::new(PathRouter),
+        router: Box::new(PathRouter::default()),
         balance: Box::new(|_| Balance::Random.build()),
-        hooks: Box::new(NoHooks),
+        hooks: None,
         seed: 1,
     };
     (net, Engine::new(setup, 1))

@@ -90,7 +90,8 @@ pub(crate) struct Desk {
     pub(crate) registry: Box<dyn Registry>,
     pub(crate) router: Box<dyn Router>,
     pub(crate) balancing: Balancing,
-    pub(crate) hooks: Box<dyn Hooks>,
+    /// None costs nothing: not even a summary is made.
+    pub(crate) hooks: Option<Box<dyn Hooks>>,
     pub(crate) rng: Rng,
     pub(crate) services: Services,
     pub(crate) peers: Peers,
@@ -155,11 +156,13 @@ impl Desk {
         if facts.max_forwards == Some(0) {
             return Received::Refused(Reason::LastHop, Some((self.new_exchange(facts), len)));
         }
-        let mut edit = Edit::default();
-        if let Decision::Answer(answer) = self.hooks.request(&head, &mut edit) {
-            return Received::Hook(answer, self.new_exchange(facts), len);
+        let mut edit = None;
+        if let Some(hooks) = &mut self.hooks {
+            if let Decision::Answer(answer) = hooks.request(&head, edit.insert(Edit::default())) {
+                return Received::Hook(answer, self.new_exchange(facts), len);
+            }
         }
-        let changes = (!edit.is_empty()).then_some(&edit.changes);
+        let changes = edit.as_ref().and_then(Edit::changes);
         match self.send_off(&head, &facts, client, trip, changes) {
             Ok(()) => Received::Forward(self.new_exchange(facts), len),
             Err(reason) => Received::Refused(reason, Some((self.new_exchange(facts), len))),
@@ -365,11 +368,11 @@ impl Desk {
         client: Version,
         keep: bool,
     ) -> bool {
-        let mut edit = Edit::default();
-        if !facts.is_interim() {
-            self.hooks.response(head, &mut edit);
+        let mut edit = None;
+        if let Some(hooks) = self.hooks.as_mut().filter(|_| !facts.is_interim()) {
+            hooks.response(head, edit.insert(Edit::default()));
         }
-        let changes = (!edit.is_empty()).then_some(&edit.changes);
+        let changes = edit.as_ref().and_then(Edit::changes);
         let way = ResponseWay { client, keep, via: self.config.via, changes };
         self.plan.response(head, facts, &way)
     }
@@ -428,12 +431,17 @@ impl Desk {
         tell: impl FnOnce(&'a str, Option<&'a Endpoint>) -> Summary<'a>,
     ) {
         let Desk { services, peers, hooks, .. } = self;
+        if hooks.is_none() && !log::log_enabled!(log::Level::Debug) {
+            return;
+        }
         let service = trip.service.and_then(|id| services.get(id));
         let peer = trip.peer.and_then(|peer| peers.get(peer));
         let name = service.map_or("", |service| &service.name);
         let summary = tell(name, peer.map(|peer| &peer.endpoint));
         log::debug!("{summary:?}");
-        hooks.finished(&summary);
+        if let Some(hooks) = hooks {
+            hooks.finished(&summary);
+        }
     }
 
     /// Tells the services what the registry says of `name` now.

@@ -45,7 +45,9 @@ impl<N: Net> Engine<N> {
         exchange: Option<Box<Exchange>>,
     ) -> After {
         debug_assert!(work.link.is_none() && !work.down.holds_bytes());
-        self.desk.hooks.own_answer(&mut answer);
+        if let Some(hooks) = &mut self.desk.hooks {
+            hooks.own_answer(&mut answer);
+        }
         work.req.give_up();
         work.resp.truncate();
         let keep = exchange.is_some_and(|mut exchange| exchange.promise_own(self.desk.draining));

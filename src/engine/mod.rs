@@ -78,7 +78,7 @@ pub(crate) struct Setup {
     pub(crate) registry: Box<dyn Registry>,
     pub(crate) router: Box<dyn Router>,
     pub(crate) balance: Balancing,
-    pub(crate) hooks: Box<dyn Hooks>,
+    pub(crate) hooks: Option<Box<dyn Hooks>>,
     pub(crate) seed: u64,
 }
 

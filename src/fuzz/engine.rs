@@ -287,9 +287,9 @@ pub(super) fn judged(data: &[u8]) -> Stats {
     let setup = Setup {
         config: config.clone(),
         registry: Box::new(registry),
-        router: Box::new(PathRouter),
+        router: Box::new(PathRouter::default()),
         balance: Box::new(move |_| balance.build()),
-        hooks: Box::new(summaries.clone()),
+        hooks: Some(Box::new(summaries.clone())),
         seed: u64::from(seed),
     };
     let mut play = Play {

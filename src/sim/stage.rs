@@ -321,7 +321,6 @@ mod tests {
     use super::*;
     use crate::balance::Balance;
     use crate::config::Config;
-    use crate::hooks::NoHooks;
     use crate::registry::{MemoryRegistry, Registry as _};
     use crate::route::PathRouter;
 
@@ -356,9 +355,9 @@ mod tests {
         let setup = Setup {
             config: Config::default(),
             registry: Box::new(registry),
-            router: Box::new(PathRouter),
+            router: Box::new(PathRouter::default()),
             balance: Box::new(|_| Balance::Random.build()),
-            hooks: Box::new(NoHooks),
+            hooks: None,
             seed,
         };
         Stage::new(setup, &[endpoint], seed)

@@ -17,7 +17,6 @@ use crate::balance::Balance;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Setup};
-use crate::hooks::NoHooks;
 use crate::net::Net;
 use crate::registry::{MemoryRegistry, Registry as _};
 use crate::route::PathRouter;
@@ -223,9 +222,9 @@ impl World {
         let setup = Setup {
             config: config(&mut dice),
             registry: Box::new(registry),
-            router: Box::new(PathRouter),
+            router: Box::new(PathRouter::default()),
             balance: Box::new(|_| Balance::Random.build()),
-            hooks: Box::new(NoHooks),
+            hooks: None,
             seed,
         };
         let pairs: Vec<Pair> = (0..dice.between(1, 5)).map(|_| pair(&mut dice)).collect();

@@ -125,9 +125,9 @@ impl World {
         let setup = Setup {
             config: book.plan.config.clone(),
             registry: Box::new(Told(registry, Arc::clone(&told), health)),
-            router: Box::new(PathRouter),
+            router: Box::new(PathRouter::default()),
             balance: Box::new(move |_| balance.build()),
-            hooks: Box::new(book.recorder.clone()),
+            hooks: Some(Box::new(book.recorder.clone())),
             seed,
         };
         let backends = (0..book.plan.posts.len())

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::balance::Balance;
-use crate::hooks::NoHooks;
 use crate::registry::MemoryRegistry;
 use crate::route::PathRouter;
 
@@ -18,9 +17,9 @@ fn desk(service: &str) -> Desk {
     Desk {
         config: Config::default(),
         registry: Box::new(registry),
-        router: Box::new(PathRouter),
+        router: Box::new(PathRouter::default()),
         balancing: Box::new(|_| Balance::Random.build()),
-        hooks: Box::new(NoHooks),
+        hooks: None,
         rng: Rng::from_seed(1),
         services: Services::default(),
         peers: Peers::new(9, 9, false),
