@@ -435,8 +435,21 @@ mod tests {
     #[test]
     fn the_last_service_changes_no_verdict() {
         let paths = [
-            "/n/v", "/n/v/", "/n/v/r", "/n/v?q", "/n/v2/r", "/n/v2", "/n/", "/n", "//n/v", "//",
-            "/", "/n/v//r", "/m/v/r", "/n/v/%2e%2e", "*",
+            "/n/v",
+            "/n/v/",
+            "/n/v/r",
+            "/n/v?q",
+            "/n/v2/r",
+            "/n/v2",
+            "/n/",
+            "/n",
+            "//n/v",
+            "//",
+            "/",
+            "/n/v//r",
+            "/m/v/r",
+            "/n/v/%2e%2e",
+            "*",
         ];
         let limits = Limits { head_bytes: 999, fields: 9, target_bytes: 99 };
         let verdict = |router: &mut PathRouter, path: &str| {

@@ -2,20 +2,21 @@
 //!
 //! There is one road back after every loss, whatever was lost and when: the verdict table says
 //! what follows, the window is rewound, another endpoint is chosen; if there is none now, the
-//! request waits (`room.rs`). This file does not know how bytes move.
+//! request waits (`room.rs`). A request that is here whole, and rides a connection that stands, is
+//! written here; how all other bytes move, this file does not know.
 
 use std::io::{self, ErrorKind};
 
 use crate::config::ReuseUnsafe;
 use crate::endpoint::Failure;
 use crate::exchange::{Exchange, Lost, Verdict};
-use crate::health::TRUST_IDLE_MS;
+use crate::health::{Health, TRUST_IDLE_MS};
 use crate::keys::{Key, Source};
 use crate::net::{Net, Ready};
 use crate::summary::{Outcome, Reason};
 
 use super::Engine;
-use super::bytes::failure_of;
+use super::bytes::{failure_of, push};
 use super::client::{Ending, Phase, Stage, UpState, Upstream, Work};
 use super::pump::After;
 use super::services::Chosen;
@@ -61,16 +62,19 @@ impl<N: Net> Engine<N> {
             work.attempts += 1;
             work.attempt_at = self.now;
             work.hedged = false;
+            let stands = pooled.is_some();
             let link = match pooled {
                 Some(link) => Ok(link),
-                None => self.connect(net, key, peer),
+                None => self.connect(net, key, peer, &exchange),
             };
             match link {
                 Ok(link) => {
                     work.link = Some(link);
-                    self.bind(link, peer, &exchange);
+                    let whole = stands && exchange.upload.is_done();
+                    let sent = whole && self.send_whole(net, link, &mut work);
                     work.phase = Phase::Relay(exchange);
-                    return After::Continue(Stage::Busy(work));
+                    let stage = Stage::Busy(work);
+                    return if sent { After::Wait(stage) } else { After::Continue(stage) };
                 }
                 Err(NoConnection::Ours) => {
                     return self.wait(key, work, exchange, Reason::Overloaded);
@@ -83,6 +87,22 @@ impl<N: Net> Engine<N> {
                 }
             }
         }
+    }
+
+    /// A request that is here whole goes out over a connection that stands. Gives whether nothing
+    /// is left to do until the endpoint says something: so it is for most requests, and the lanes
+    /// need not be set up for them. If not, they go on from here.
+    fn send_whole(&mut self, net: &mut N, link: Key, work: &mut Work) -> bool {
+        let Some(upstream) = self.upstreams.get_mut(link) else { return false };
+        let before = work.req.written();
+        let failed = push(net, &mut upstream.sock, &mut upstream.ready, &mut work.req, false).err();
+        work.up_at = self.now;
+        work.request_bytes += (work.req.written() - before) as u64;
+        if let Some(error) = failed {
+            upstream.broke(error.kind());
+            return false;
+        }
+        !work.resp.has_memory() && !upstream.ready.has(Ready::READ)
     }
 
     /// A request that came in a turn with too many new connections goes on in this one. Its
@@ -103,7 +123,7 @@ impl<N: Net> Engine<N> {
         self.engage(net, key, work, exchange)
     }
 
-    /// A used connection for the request, if it may ride one (`B4.3`).
+    /// A used connection for the request, if it may ride one (`B4.3`); the exchange holds it now.
     pub(super) fn take_pooled(
         &mut self,
         net: &mut N,
@@ -111,42 +131,49 @@ impl<N: Net> Engine<N> {
         exchange: &Exchange,
         peer: Key,
     ) -> Option<Key> {
-        let health = &self.desk.peers.get(peer)?.health;
-        if exchange.fresh_only || !health.may_reuse(self.now) {
+        if exchange.fresh_only {
             return None;
         }
-        let repeatable = exchange.may_reuse();
-        let within_ms = match self.desk.config.reuse_unsafe {
-            _ if repeatable => u64::MAX,
-            ReuseUnsafe::Always => u64::MAX,
-            ReuseUnsafe::Fresh => return None,
-            ReuseUnsafe::Auto if health.trusted(self.now) => TRUST_IDLE_MS,
-            ReuseUnsafe::Auto => return None,
+        let (repeatable, coming) = (exchange.may_reuse(), !exchange.upload.is_done());
+        let (now, reuse_unsafe) = (self.now, self.desk.config.reuse_unsafe);
+        let within_ms = |health: &Health| match reuse_unsafe {
+            _ if !health.may_reuse(now) => None,
+            _ if repeatable => Some(u64::MAX),
+            ReuseUnsafe::Always => Some(u64::MAX),
+            ReuseUnsafe::Fresh => None,
+            ReuseUnsafe::Auto => health.trusted(now).then_some(TRUST_IDLE_MS),
         };
         loop {
-            let (link, idle_ms) = self.desk.peers.take(peer, within_ms, self.now)?;
-            let Some(upstream) = self.upstreams.get_mut(link) else { continue };
+            let (link, idle_ms) = self.desk.peers.take(peer, within_ms, coming, now)?;
+            let Some(upstream) = self.upstreams.get_mut(link) else {
+                self.desk.peers.end(peer, coming);
+                continue;
+            };
             debug_assert!(upstream.state == UpState::Idle && !upstream.ready.has(Ready::READ));
             // The last look before the first write: an end that has arrived since the last batch.
             if !repeatable && !net.is_silent(&mut upstream.sock) {
                 self.upstreams.remove(link);
                 if let Some(peer) = self.desk.peers.get_mut(peer) {
-                    peer.health.idle_closed(idle_ms, self.now);
+                    peer.health.idle_closed(idle_ms, now);
                 }
+                self.desk.peers.end(peer, coming);
                 continue;
             }
             upstream.state = UpState::Busy { owner };
             upstream.reused = true;
+            upstream.coming = coming;
             self.stats.reused += 1;
             return Some(link);
         }
     }
 
+    /// A new connection for the request; the exchange holds it now.
     pub(super) fn connect(
         &mut self,
         net: &mut N,
         owner: Key,
         peer: Key,
+        exchange: &Exchange,
     ) -> Result<Key, NoConnection> {
         let gone = NoConnection::Endpoint(Failure::Unreachable);
         let address = self.desk.peers.get(peer).map(|peer| peer.endpoint.address().clone());
@@ -168,7 +195,7 @@ impl<N: Net> Engine<N> {
             peer,
             state: UpState::Connecting { owner },
             reused: false,
-            coming: false,
+            coming: !exchange.upload.is_done(),
             broken: None,
             due: Due::default(),
         });
@@ -180,6 +207,7 @@ impl<N: Net> Engine<N> {
             self.upstreams.remove(link);
             return Err(NoConnection::Ours);
         }
+        self.desk.peers.begin(peer, !exchange.upload.is_done());
         Ok(link)
     }
 
@@ -324,23 +352,12 @@ impl<N: Net> Engine<N> {
         upstream.reused
     }
 
-    /// An exchange has taken the connection `link` to `peer`.
-    pub(super) fn bind(&mut self, link: Key, peer: Key, exchange: &Exchange) {
-        let coming = !exchange.upload.is_done();
-        if let Some(upstream) = self.upstreams.get_mut(link) {
-            upstream.coming = coming;
-        }
-        self.desk.peers.begin(peer, coming);
-    }
-
     /// The answer is complete: the connection is parked or closed, and the rest goes to the client.
     pub(super) fn complete(&mut self, work: &mut Work, exchange: Box<Exchange>) -> Ending {
         let whole_request = exchange.upload.is_done() && !work.has_bytes_up();
         let nothing_left = work.resp.fresh().is_empty();
-        self.answered_by(work, exchange.idle_limit_ms);
-        if exchange.upstream_keep && whole_request && nothing_left {
-            self.park(work);
-        } else {
+        let fit = exchange.upstream_keep && whole_request && nothing_left;
+        if !self.let_go(work, exchange.idle_limit_ms, fit) {
             self.detach(work);
         }
         work.down_at = self.now;
@@ -359,31 +376,28 @@ impl<N: Net> Engine<N> {
         self.desk.succeeded(&work.trip, idle_limit_ms, reused);
     }
 
-    /// Puts the upstream connection into the pool, unless it shows anything but silence (`B6.3`).
-    fn park(&mut self, work: &mut Work) {
-        let Some(link) = work.link else { return };
-        let silent = |up: &Upstream<N::Stream>| {
-            up.ready.without(Ready::WRITE) == Ready::NONE && up.broken.is_none() && !up.coming
-        };
-        let fit = self.upstreams.get_mut(link).filter(|up| silent(up));
-        let Some(upstream) = fit else {
-            self.detach(work);
-            return;
-        };
-        let (peer, own_ms) = (upstream.peer, self.desk.config.upstream_idle_ms);
-        let state = self.desk.peers.get(peer);
-        let limit_ms = state.map_or(own_ms, |peer| peer.health.idle_limit_ms(own_ms));
-        if limit_ms == 0 || state.is_some_and(|peer| !peer.health.may_reuse(self.now)) {
-            self.detach(work);
-            return;
+    /// As above. Then the upstream connection goes into the pool, if it is `fit` for that and shows
+    /// nothing but silence (`B6.3`). Gives `false` if it is still held.
+    fn let_go(&mut self, work: &mut Work, idle_limit_ms: Option<u64>, fit: bool) -> bool {
+        let Some(link) = work.link else { return true };
+        let Some(upstream) = self.upstreams.get_mut(link) else { return true };
+        self.desk.succeeded(&work.trip, idle_limit_ms, upstream.reused);
+        let silent = upstream.ready.without(Ready::WRITE) == Ready::NONE;
+        if !fit || !silent || upstream.broken.is_some() || upstream.coming {
+            return false;
         }
+        let (peer, own_ms) = (upstream.peer, self.desk.config.upstream_idle_ms);
+        let Some(parking) = self.desk.peers.park(peer, link, own_ms, self.now) else {
+            return false;
+        };
         work.link = None;
         upstream.state = UpState::Idle;
-        self.timers.set(&mut upstream.due, Source::Upstream(link), self.now + limit_ms);
-        self.desk.peers.end(peer, false);
-        if let Some(surplus) = self.desk.peers.park(peer, link, self.now) {
+        let at = self.now + parking.limit_ms;
+        self.timers.set(&mut upstream.due, Source::Upstream(link), at);
+        if let Some(surplus) = parking.surplus {
             self.upstreams.remove(surplus);
         }
+        true
     }
 }
 

@@ -249,6 +249,14 @@ pub(crate) struct Upstream<S> {
     pub(crate) due: Due,
 }
 
+impl<S> Upstream<S> {
+    /// A write has failed. Whatever arrived before can still be read, and there will be no event.
+    pub(super) fn broke(&mut self, why: std::io::ErrorKind) {
+        self.broken = Some(why);
+        self.ready = self.ready.with(Ready::READ);
+    }
+}
+
 /// What a connection to an endpoint is doing. It has an owner exactly while it carries a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UpState {

@@ -256,9 +256,9 @@ impl<N: Net> Engine<N> {
         if !work.begun {
             return;
         }
-        let client = self.clients.get(key).and_then(|client| client.address);
+        let clients = &self.clients;
         self.desk.finished(&work.trip, |service, endpoint| Summary {
-            client,
+            client: clients.get(key).and_then(|client| client.address),
             service,
             endpoint,
             status: work.status,

@@ -41,14 +41,12 @@ impl<N: Net> Engine<N> {
         while let Some(peer) = self.choose_hedge(work) {
             self.stats.hedges += 1;
             if let Some(link) = self.take_pooled(net, key, exchange, peer) {
-                self.bind(link, peer, exchange);
                 work.hedge = Some(Hedge { link, peer });
                 self.desk.failed(&mut work.trip, Failure::Timeout);
                 return self.swap_to_hedge(work, exchange);
             }
-            match self.connect(net, key, peer) {
+            match self.connect(net, key, peer, exchange) {
                 Ok(link) => {
-                    self.bind(link, peer, exchange);
                     work.hedge = Some(Hedge { link, peer });
                     if let Some(upstream) = self.upstreams.get_mut(link) {
                         // Only an event may say that it stands: nothing is written to find out.

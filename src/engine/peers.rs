@@ -51,6 +51,15 @@ struct Parked {
     order: u64,
 }
 
+/// What parking a connection came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parking {
+    /// How long it may be idle.
+    pub(crate) limit_ms: u64,
+    /// The connection that must be closed for it.
+    pub(crate) surplus: Option<Key>,
+}
+
 /// All endpoints, and the pool of idle connections to them.
 #[derive(Debug)]
 pub(crate) struct Peers {
@@ -181,38 +190,58 @@ impl Peers {
         self.slab.get_mut(key)
     }
 
-    /// Takes the idle connection that was parked last, if that was at most `within_ms` ago, and
-    /// says how long it was idle.
-    pub(crate) fn take(&mut self, key: Key, within_ms: u64, now: Ms) -> Option<(Key, u64)> {
+    /// An exchange takes the idle connection that was parked last, if that was at most as many
+    /// milliseconds ago as `within_ms` allows: as [`Peers::begin`]. Says how long it was idle.
+    pub(crate) fn take(
+        &mut self,
+        key: Key,
+        within_ms: impl Fn(&Health) -> Option<u64>,
+        coming: bool,
+        now: Ms,
+    ) -> Option<(Key, u64)> {
         let peer = self.slab.get_mut(key)?;
         let age_ms = now.since(peer.idle.back()?.at);
-        if age_ms > within_ms {
+        if age_ms > within_ms(&peer.health)? {
             return None;
         }
         let parked = peer.idle.pop_back()?;
         peer.health.outlived(age_ms);
+        peer.in_flight += 1;
+        peer.coming += u32::from(coming);
         self.idle -= 1;
         Some((parked.upstream, age_ms))
     }
 
-    /// Parks `upstream`. Gives the connection that must be closed for it, which is `upstream`
-    /// itself if the endpoint is gone.
-    pub(crate) fn park(&mut self, key: Key, upstream: Key, now: Ms) -> Option<Key> {
-        let (order, per_endpoint) = (self.parked, self.per_endpoint);
+    /// An exchange parks its connection `upstream`, for `own_ms` at most: as [`Peers::end`]. `None`
+    /// if nobody may use it again; then the exchange still holds it.
+    pub(crate) fn park(
+        &mut self,
+        key: Key,
+        upstream: Key,
+        own_ms: u64,
+        now: Ms,
+    ) -> Option<Parking> {
+        let peer = self.slab.get_mut(key).filter(|peer| peer.services > 0)?;
+        let limit_ms = peer.health.idle_limit_ms(own_ms);
+        if limit_ms == 0 || !peer.health.may_reuse(now) {
+            return None;
+        }
+        debug_assert!(peer.in_flight > 0);
+        peer.in_flight -= 1;
+        let order = self.parked;
         self.parked += 1;
-        let Some(peer) = self.slab.get_mut(key).filter(|peer| peer.services > 0) else {
-            return Some(upstream);
-        };
         peer.idle.push_back(Parked { upstream, at: now, order });
         if !peer.listed {
             peer.listed = true;
             self.oldest.push(Reverse((order, key)));
         }
-        if peer.idle.len() > per_endpoint {
-            return peer.idle.pop_front().map(|oldest| oldest.upstream);
-        }
-        self.idle += 1;
-        if self.idle > self.in_all { self.take_oldest() } else { None }
+        let surplus = if peer.idle.len() > self.per_endpoint {
+            peer.idle.pop_front().map(|oldest| oldest.upstream)
+        } else {
+            self.idle += 1;
+            if self.idle > self.in_all { self.take_oldest() } else { None }
+        };
+        Some(Parking { limit_ms, surplus })
     }
 
     /// Takes the connection that has been idle longest, of all endpoints.
@@ -298,24 +327,42 @@ mod tests {
         (0..n).map(|_| slab.insert(())).collect()
     }
 
+    /// An exchange of its own comes by the connection, and parks it. Gives what must be closed.
+    fn park(peers: &mut Peers, key: Key, upstream: Key, now: Ms) -> Option<Key> {
+        peers.begin(key, false);
+        let in_flight = peers.get(key).map(|peer| peer.in_flight);
+        let parked = peers.park(key, upstream, 60_000, now);
+        if parked.is_none() {
+            assert_eq!(in_flight, peers.get(key).map(|peer| peer.in_flight));
+            peers.end(key, false);
+        }
+        parked.map_or(Some(upstream), |parking| parking.surplus)
+    }
+
+    fn take(peers: &mut Peers, key: Key, within_ms: u64, now: Ms) -> Option<(Key, u64)> {
+        let taken = peers.take(key, |_| Some(within_ms), false, now)?;
+        peers.end(key, false);
+        Some(taken)
+    }
+
     /// B6.1
     #[test]
     fn the_pool_is_last_in_first_out_and_bounded() {
         let mut peers = Peers::new(2, 3, false);
         let (a, b) = (peers.adopt(&endpoint(1)), peers.adopt(&endpoint(2)));
         let k = keys(6);
-        assert_eq!(peers.park(a, k[0], Ms(5)), None);
-        assert_eq!(peers.park(a, k[1], Ms(5)), None);
-        assert_eq!(peers.park(a, k[2], Ms(5)), Some(k[0]), "two per endpoint");
-        assert_eq!(peers.park(b, k[3], Ms(5)), None);
-        assert_eq!(peers.park(b, k[4], Ms(5)), Some(k[1]), "three in all, the oldest goes");
+        assert_eq!(park(&mut peers, a, k[0], Ms(5)), None);
+        assert_eq!(park(&mut peers, a, k[1], Ms(5)), None);
+        assert_eq!(park(&mut peers, a, k[2], Ms(5)), Some(k[0]), "two per endpoint");
+        assert_eq!(park(&mut peers, b, k[3], Ms(5)), None);
+        assert_eq!(park(&mut peers, b, k[4], Ms(5)), Some(k[1]), "three in all, the oldest goes");
         assert_eq!(peers.idle(), 3);
-        assert_eq!(peers.take(b, 100, Ms(9)), Some((k[4], 4)));
-        assert_eq!(peers.take(b, 3, Ms(9)), None, "too long ago");
-        assert_eq!(peers.take(b, 100, Ms(9)), Some((k[3], 4)));
-        assert_eq!(peers.take(b, 100, Ms(9)), None);
+        assert_eq!(take(&mut peers, b, 100, Ms(9)), Some((k[4], 4)));
+        assert_eq!(take(&mut peers, b, 3, Ms(9)), None, "too long ago");
+        assert_eq!(take(&mut peers, b, 100, Ms(9)), Some((k[3], 4)));
+        assert_eq!(take(&mut peers, b, 100, Ms(9)), None);
         assert_eq!(peers.remove(a, k[2], Ms(9)), Some(4));
-        assert_eq!((peers.take(a, 100, Ms(9)), peers.idle()), (None, 0));
+        assert_eq!((take(&mut peers, a, 100, Ms(9)), peers.idle()), (None, 0));
         assert_eq!(peers.remove(a, k[2], Ms(9)), None);
         assert_eq!(peers.take_oldest(), None);
     }
@@ -336,7 +383,7 @@ mod tests {
                 0 | 1 => {
                     let newest = model.iter().rposition(|(peer, _)| *peer == at);
                     let expected = newest.and_then(|place| model.remove(place));
-                    let taken = peers.take(at, u64::MAX, Ms::ZERO).map(|(link, _)| link);
+                    let taken = take(&mut peers, at, u64::MAX, Ms::ZERO).map(|(link, _)| link);
                     assert_eq!(taken, expected.map(|(_, link)| link));
                 }
                 2 => {
@@ -358,7 +405,7 @@ mod tests {
                         (_, true) => model.front().map(|(_, link)| *link),
                         _ => None,
                     };
-                    assert_eq!(peers.park(at, link, Ms::ZERO), expected);
+                    assert_eq!(park(&mut peers, at, link, Ms::ZERO), expected);
                     model.retain(|(_, link)| Some(*link) != expected);
                     evicted += usize::from(expected.is_some());
                 }
@@ -375,7 +422,7 @@ mod tests {
         let link = keys(1)[0];
         for port in 1..=5_000 {
             let key = peers.adopt(&endpoint(port));
-            assert_eq!(peers.park(key, link, Ms::ZERO), None);
+            assert_eq!(park(&mut peers, key, link, Ms::ZERO), None);
             peers.disown(key, &mut Vec::new());
             assert!(peers.oldest.len() <= FEW + 1);
         }
@@ -390,14 +437,14 @@ mod tests {
         assert_eq!(peers.adopt(&endpoint(1)), key, "two services share it");
         let k = keys(2);
         let mut closed = Vec::new();
-        peers.park(key, k[0], Ms(5));
+        park(&mut peers, key, k[0], Ms(5));
         peers.disown(key, &mut closed);
         assert!(closed.is_empty() && peers.get(key).is_some());
         peers.begin(key, false);
         peers.disown(key, &mut closed);
         assert_eq!(closed, [k[0]]);
         assert!(peers.get(key).is_some(), "in use");
-        assert_eq!(peers.park(key, k[1], Ms(5)), Some(k[1]), "nobody may use it again");
+        assert_eq!(park(&mut peers, key, k[1], Ms(5)), Some(k[1]), "nobody may use it again");
         peers.end(key, false);
         assert!(peers.get(key).is_none());
         assert_ne!(peers.adopt(&endpoint(1)), key);

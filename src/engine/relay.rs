@@ -199,9 +199,7 @@ impl<N: Net> Lanes<'_, N> {
             self.work.request_bytes += sent as u64;
         }
         if let Some(error) = failed {
-            upstream.broken = Some(error.kind());
-            // Whatever arrived before this can still be read, and there will be no event.
-            upstream.ready = upstream.ready.with(Ready::READ);
+            upstream.broke(error.kind());
         }
         if self.exchange.committed {
             self.work.req.forget();

@@ -337,7 +337,8 @@ mod tests {
         let Chosen::Peer(peer) = choose(&mut services, a, &peers, &[]) else { unreachable!() };
         assert_eq!(choose(&mut services, b, &peers, &[]), Chosen::Peer(peer), "both name it");
         let idle = GenSlab::default().insert(());
-        assert_eq!(peers.park(peer, idle, Ms::ZERO), None);
+        peers.begin(peer, false);
+        assert!(peers.park(peer, idle, 1, Ms::ZERO).is_some_and(|parked| parked.surplus.is_none()));
         services.refresh(a, &snapshot(&[2]), &mut peers, &mut closed);
         assert_eq!((closed.len(), peers.idle()), (0, 1));
         services.refresh_known("b/1", &snapshot(&[]), &mut peers, &mut closed);
