@@ -208,6 +208,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the request is here whole, and the beginning of the final answer is not.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.upload.is_done() && !self.answering()
+    }
+
     /// Whether the client has been sent the beginning of the final answer.
     pub(crate) fn answering(&self) -> bool {
         self.promised_keep.is_some()

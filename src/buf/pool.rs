@@ -89,13 +89,16 @@ impl BufPool {
         if size > self.left_bytes(purpose) {
             return None;
         }
-        Some(self.lend_always(size))
+        Some(self.hand_out(size))
     }
 
     /// A piece of at least `bytes`, ceiling or not: for answers of a hook that are larger than what
     /// their request leaves.
     pub(crate) fn lend_always(&mut self, bytes: usize) -> Box<[u8]> {
-        let size = self.size_for(bytes);
+        self.hand_out(self.size_for(bytes))
+    }
+
+    fn hand_out(&mut self, size: usize) -> Box<[u8]> {
         self.lent_bytes += size;
         let kept = match size {
             SMALL_BYTES => self.small.pop(),

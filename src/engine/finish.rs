@@ -176,13 +176,14 @@ impl<N: Net> Engine<N> {
         After::Close
     }
 
-    /// The last byte of the answer is written.
+    /// The last byte of the answer is written. `more`: the client may have sent the next request.
     pub(super) fn finish(
         &mut self,
         net: &mut N,
         key: Key,
         mut work: Box<Work>,
         ending: Ending,
+        more: bool,
     ) -> After {
         self.settle_account(key, &work, ending.outcome);
         if ending.keep {
@@ -194,7 +195,8 @@ impl<N: Net> Engine<N> {
             work.req.give_up();
             if work.req.is_empty() {
                 self.give_back(work);
-                return After::Continue(Stage::Idle);
+                let idle = Stage::Idle;
+                return if more { After::Continue(idle) } else { After::Wait(idle) };
             }
             self.pipes.discard_both(&mut work);
             work.clear();

@@ -373,7 +373,8 @@ impl<N: Net> Engine<N> {
             Err(_) => return self.abandon(key, work, Outcome::ClientGone),
         }
         if !work.has_bytes_down() {
-            return self.finish(net, key, work, ending);
+            let more = client.ready.has(Ready::READ);
+            return self.finish(net, key, work, ending, more);
         }
         work.phase = Phase::Flush(ending);
         After::Wait(Stage::Busy(work))
@@ -428,6 +429,10 @@ impl<N: Net> Engine<N> {
             return (work.attempt_at + config.connect_ms, reason);
         }
         let sent = !work.has_bytes_up();
+        if sent && exchange.is_awaited() && !work.has_bytes_down() {
+            let at = work.up_at.max(work.down_at) + config.first_byte_ms;
+            return (at, Reason::FirstByteTimeout);
+        }
         let up = if !sent {
             (work.up_at + config.write_stall_ms, Reason::EndpointStalled)
         } else if !exchange.upload.is_done() {
@@ -439,8 +444,6 @@ impl<N: Net> Engine<N> {
             (work.down_at + config.write_stall_ms, Reason::ClientStalled)
         } else if exchange.answering() {
             (work.down_at + config.response_idle_ms, Reason::ResponseIdle)
-        } else if sent && exchange.upload.is_done() {
-            (work.up_at.max(work.down_at) + config.first_byte_ms, Reason::FirstByteTimeout)
         } else {
             (Ms(u64::MAX), Reason::Stopped)
         };

@@ -426,7 +426,9 @@ impl<N: Net> Lanes<'_, N> {
         if facts.switches() && !exchange.may_switch(&head) {
             return Err(Step::BadResponse(Bad::Upgrade));
         }
-        if self.desk.config.retry_status.contains(&facts.status)
+        let retry_status = &self.desk.config.retry_status;
+        if !retry_status.is_empty()
+            && retry_status.contains(&facts.status)
             && exchange.repeatable
             && !exchange.committed
             && self.work.repeats < MAX_REPEATS

@@ -50,7 +50,8 @@ pub(super) type Rooms = BTreeMap<ServiceId, Room>;
 impl<N: Net> Engine<N> {
     /// Whether requests of this service wait, so that a new one must queue behind them.
     pub(super) fn is_crowded(&self, service: ServiceId) -> bool {
-        self.rooms.get(&service).is_some_and(|room| !room.queue.is_empty())
+        let waits = |room: &Room| !room.queue.is_empty();
+        !self.rooms.is_empty() && self.rooms.get(&service).is_some_and(waits)
     }
 
     /// Puts a request into its service's room; without a place there, or when it has waited long

@@ -61,8 +61,12 @@ pub(crate) fn read(
         return Err(Bad::AmbiguousLength);
     }
     let status = head.status;
-    let never_a_body = status < 200 || status == 204;
-    let mut body = if never_a_body || status == 304 || method == Method::Head {
+    let (never_a_body, none_here) = match status {
+        0..=199 | 204 => (true, true),
+        304 => (false, true),
+        _ => (false, method == Method::Head),
+    };
+    let mut body = if none_here {
         Body::NONE
     } else if scan.chunked {
         Body::chunked(wrapping)
