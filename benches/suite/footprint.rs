@@ -16,8 +16,8 @@ use crate::shape::Shape;
 use crate::stage::{Places, await_answer, origin};
 
 const SETTLE: Duration = Duration::from_millis(500);
-/// After so long ours has given up the connections to the origin that it kept (`upstream-idle`, 4 s),
-/// and wakes up for that; the others keep theirs for longer than is watched.
+/// After so long ours has given up the connections to the origin that it kept (`upstream-idle`,
+/// 4 s), and wakes up for that; the others keep theirs for longer than is watched.
 const POOLS: Duration = Duration::from_secs(6);
 const WATCH: Duration = Duration::from_secs(4);
 const QUICK_WATCH: Duration = Duration::from_secs(1);

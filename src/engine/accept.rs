@@ -18,9 +18,8 @@ use super::timers::Due;
 const BATCH: usize = 64;
 /// How many clients more than another worker's make nobody give way.
 const LEAD: usize = 4;
-/// How long a worker that is ahead leaves a listener to the others. Each is told of every client,
-/// so they need no more than to wake up; if they do not, it takes a few clients in itself.
-const GIVE_WAY_MS: u64 = 1;
+/// For so long it is counted how many clients leave.
+const WINDOW_MS: u64 = 100;
 /// How long a listener rests when the process is out of descriptors.
 const PAUSE_MS: u64 = 100;
 
@@ -35,17 +34,44 @@ pub(super) struct Listener {
     due: Due,
 }
 
+/// How many clients have left of late. Where as many leave as there are, who has more of them will
+/// soon have less: to leave newcomers to others then would only make them wait.
+#[derive(Debug, Default)]
+pub(super) struct Turnover {
+    since: Ms,
+    left: usize,
+    before: usize,
+}
+
+impl Turnover {
+    /// A client has left.
+    pub(super) fn count(&mut self) {
+        self.left += 1;
+    }
+
+    /// How many have left in this window, or in the one before if those were more.
+    fn recent(&mut self, now: Ms) -> usize {
+        let age_ms = now.since(self.since);
+        if age_ms >= WINDOW_MS {
+            self.before = if age_ms < 2 * WINDOW_MS { self.left } else { 0 };
+            (self.since, self.left) = (now, 0);
+        }
+        self.before.max(self.left)
+    }
+}
+
 impl<N: Net> Engine<N> {
     /// Others accept from the same listeners, and of them who has the fewest clients has so many.
     pub(crate) fn compare(&mut self, fewest: Option<usize>) {
         self.fewest = fewest;
     }
 
-    /// Whether the next client should be another worker's: an eighth more is no matter.
-    fn is_ahead(&self) -> bool {
+    /// Whether the next client should be another worker's: an eighth more is no matter, and if they
+    /// do not stay, nothing is.
+    fn is_ahead(&mut self) -> bool {
         let own = self.clients.len();
         let ahead = self.fewest.is_some_and(|fewest| own > fewest + LEAD + own / 8);
-        ahead && !self.desk.draining
+        ahead && !self.desk.draining && self.turnover.recent(self.now) < own
     }
 
     fn has_room(&self) -> bool {
@@ -81,11 +107,13 @@ impl<N: Net> Engine<N> {
         }
     }
 
+    /// A worker that is ahead leaves a listener to the others for a millisecond, or what is left of
+    /// it. Each is told of every client, so they need no more than to wake up; if they do not, it
+    /// takes a few clients in itself.
     fn give_way(&mut self, number: usize) {
         let Some(listener) = self.listeners.get_mut(number) else { return };
         (listener.gave_way, listener.paused) = (true, true);
-        let at = self.now + GIVE_WAY_MS;
-        self.timers.set(&mut listener.due, Source::Listener(number as u32), at);
+        self.timers.set(&mut listener.due, Source::Listener(number as u32), self.now);
     }
 
     fn accept_one(&mut self, net: &mut N, number: usize) -> bool {

@@ -259,6 +259,32 @@ fn b8_3_wake_ups_do_not_pile_up() {
     assert!(timers < 2_000, "{timers} wake-ups of nobody");
 }
 
+/// B9.5: who has more clients than another worker leaves newcomers to it, and takes a few in where
+/// nobody else does; but where clients do not stay, nobody waits.
+#[test]
+fn b9_5_who_is_ahead_gives_way_unless_nobody_stays() {
+    let stays = b"GET /nobody/v1/ HTTP/1.1\r\nHos";
+    let (mut net, mut engine) = made(40, stays, b"");
+    engine.compare(Some(0));
+    let turns = [(1, 5, false), (1, 5, false), (2, 9, true), (2, 9, false), (3, 13, true)];
+    for (at, clients, more) in turns {
+        run(&mut engine, &mut net, at);
+        assert_eq!((engine.client_count(), engine.has_work()), (clients, more), "at {at}");
+    }
+    let (mut net, mut engine) = made(40, stays, b"");
+    run(&mut engine, &mut net, 1);
+    for key in engine.clients.keys() {
+        engine.drop_client(&mut net, key);
+    }
+    engine.compare(Some(0));
+    net.clients = 30;
+    run(&mut engine, &mut net, 50);
+    assert_eq!(engine.client_count(), 30, "40 have left of late");
+    net.clients = 30;
+    run(&mut engine, &mut net, 400);
+    assert_eq!(engine.client_count(), 30, "they stay");
+}
+
 /// B8.3: our own answers fit into the ceiling, even if nothing is left of it and nobody reads them.
 #[test]
 fn b8_3_own_answers_pass_no_ceiling() {

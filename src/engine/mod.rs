@@ -59,7 +59,7 @@ use crate::rng::Rng;
 use crate::route::Router;
 use crate::time::Ms;
 
-use accept::Listener;
+use accept::{Listener, Turnover};
 use check::{CHECKS, Checks};
 use client::{Client, UpState, Upstream, Work};
 use desk::{Balancing, Desk};
@@ -121,6 +121,7 @@ pub(crate) struct Engine<N: Net> {
     listeners: Vec<Listener>,
     /// The fewest clients that another worker has who waits at them, if there is one.
     fewest: Option<usize>,
+    turnover: Turnover,
     bufs: BufPool,
     pipes: Pipes<N::Pipe>,
     timers: Timers,
@@ -156,6 +157,7 @@ impl<N: Net> Engine<N> {
             upstreams: GenSlab::default(),
             listeners: (0..listeners).map(|_| Listener::default()).collect(),
             fewest: None,
+            turnover: Turnover::default(),
             bufs: BufPool::new(config.buffer_bytes, config.memory_bytes),
             pipes: Pipes::new(config.max_connections),
             timers: Timers::default(),

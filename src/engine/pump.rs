@@ -91,6 +91,7 @@ impl<N: Net> Engine<N> {
         let (stage, later) = match after {
             After::Close | After::Abort => {
                 if let Some(client) = self.clients.remove(key) {
+                    self.turnover.count();
                     if matches!(after, After::Abort) {
                         net.abort(client.sock);
                     }
