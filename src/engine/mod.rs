@@ -286,7 +286,8 @@ impl<N: Net> Engine<N> {
         self.connects_left = pump::CONNECTS;
         self.expire(net);
         match self.life {
-            Life::Serving => self.accept_all(net),
+            Life::Serving if self.may_accept() => self.accept_all(net),
+            Life::Serving => {}
             Life::Draining(_) => self.drain_listeners(net),
             Life::Ended => return,
         }
@@ -298,7 +299,9 @@ impl<N: Net> Engine<N> {
         self.close_disowned();
         self.mind_pipes();
         self.sweep_timers();
-        self.end_drain(net);
+        if self.desk.draining {
+            self.end_drain(net);
+        }
         debug_assert!(self.stats.balances());
     }
 

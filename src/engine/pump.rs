@@ -55,7 +55,11 @@ pub(super) enum After {
 impl<N: Net> Engine<N> {
     /// What each client may move that is served in this turn.
     pub(super) fn share(&self) -> usize {
-        (TURN_BYTES / self.queue.len().max(1)).clamp(LEAST_BYTES, MOST_BYTES)
+        let clients = self.queue.len();
+        if clients <= TURN_BYTES / MOST_BYTES {
+            return MOST_BYTES;
+        }
+        (TURN_BYTES / clients).clamp(LEAST_BYTES, MOST_BYTES)
     }
 
     /// Serves one client.
