@@ -28,6 +28,7 @@ mod bytes;
 mod change;
 mod check;
 mod client;
+mod deadline;
 mod desk;
 mod drain;
 mod finish;

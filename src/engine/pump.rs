@@ -11,7 +11,6 @@ use crate::h1::head::{Search, empty_lines};
 use crate::keys::{Key, Source};
 use crate::net::{Net, Ready};
 use crate::summary::{Outcome, Reason};
-use crate::time::Ms;
 
 use super::Engine;
 use super::bytes::{Pulled, pull};
@@ -34,9 +33,6 @@ pub(super) const LEAVES: u32 = 128;
 /// What an answer costs of it at least: pipelined requests with tiny answers are more work than
 /// their bytes.
 const ANSWER_BYTES: usize = 8 * 1024;
-
-/// How long a silent endpoint may keep a client waiting that asked whether to send its body.
-const CONTINUE_MS: u64 = 1000;
 
 /// What a client's connection does after a piece of work.
 pub(super) enum After {
@@ -383,76 +379,6 @@ impl<N: Net> Engine<N> {
         }
         work.phase = Phase::Flush(ending);
         After::Wait(Stage::Busy(work))
-    }
-
-    /// When the client is due, and for what.
-    fn deadline(&self, stage: &Stage) -> (Ms, Reason) {
-        let config = &self.desk.config;
-        match stage {
-            Stage::Idle => (self.now + self.idle_ms(), Reason::HeadTimeout),
-            Stage::Linger { until, .. } => (*until, Reason::ClientStalled),
-            Stage::Busy(work) => match &work.phase {
-                Phase::Head(_) => (work.begun_at + config.head_ms, Reason::HeadTimeout),
-                Phase::Waiting(_) => (work.wait_until.unwrap_or(self.now), Reason::NoEndpoint),
-                Phase::Held(_) => (self.now + config.connect_ms, Reason::NoEndpoint),
-                Phase::Tunnel(_) => self.tunnel_deadline(work),
-                Phase::Flush(_) => (work.down_at + config.write_stall_ms, Reason::ClientStalled),
-                Phase::Relay(exchange) => {
-                    let connecting = self.is_connecting(work);
-                    let (mut at, reason) = self.relay_deadline(work, exchange, connecting);
-                    if let Some(own) = self.continue_deadline(work, exchange) {
-                        at = at.min(own);
-                    }
-                    if let Some(hedge) = self.hedge_deadline(work, connecting) {
-                        at = at.min(hedge);
-                    }
-                    (at, reason)
-                }
-            },
-        }
-    }
-
-    /// When a client that waits for a 100 gets ours: its endpoint has the head and is silent
-    /// (`B7.7`).
-    pub(super) fn continue_deadline(&self, work: &Work, exchange: &Exchange) -> Option<Ms> {
-        let waits = exchange.expects && !exchange.upload.is_done() && !exchange.touched();
-        (waits && !work.has_bytes_up()).then(|| work.up_at + CONTINUE_MS)
-    }
-
-    /// Everything that may take too long while an exchange runs; the first counts (`B8.4`).
-    /// `connecting`: the upstream connection does not stand yet.
-    pub(super) fn relay_deadline(
-        &self,
-        work: &Work,
-        exchange: &Exchange,
-        connecting: bool,
-    ) -> (Ms, Reason) {
-        use crate::endpoint::Failure;
-        let config = &self.desk.config;
-        if connecting {
-            let reason = Reason::Unreached(Failure::Timeout);
-            return (work.attempt_at + config.connect_ms, reason);
-        }
-        let sent = !work.has_bytes_up();
-        if sent && exchange.is_awaited() && !work.has_bytes_down() {
-            let at = work.up_at.max(work.down_at) + config.first_byte_ms;
-            return (at, Reason::FirstByteTimeout);
-        }
-        let up = if !sent {
-            (work.up_at + config.write_stall_ms, Reason::EndpointStalled)
-        } else if !exchange.upload.is_done() {
-            (work.up_at + config.body_idle_ms, Reason::BodyTimeout)
-        } else {
-            (Ms(u64::MAX), Reason::Stopped)
-        };
-        let down = if work.has_bytes_down() {
-            (work.down_at + config.write_stall_ms, Reason::ClientStalled)
-        } else if exchange.answering() {
-            (work.down_at + config.response_idle_ms, Reason::ResponseIdle)
-        } else {
-            (Ms(u64::MAX), Reason::Stopped)
-        };
-        if up.0 < down.0 { up } else { down }
     }
 
     /// After a pump that was not cut by its budget, nothing is both wanted and possible: whoever
