@@ -96,13 +96,13 @@ pub(super) fn request(head: &Head, meaning: &Meaning, way: &Way) -> Vec<Line> {
             let all = joined(head, "x-forwarded-for", peer);
             lines.push(new("X-Forwarded-For", if appends { &all } else { peer.as_bytes() }));
         }
+        if !(appends && head.get("x-forwarded-proto").is_some()) {
+            lines.push(new("X-Forwarded-Proto", b"http"));
+        }
         let asked = meaning.authority.as_deref().or_else(|| head.get("host")).unwrap_or_default();
         let named = appends && head.get("x-forwarded-host").is_some();
         if !named && !asked.is_empty() {
             lines.push(new("X-Forwarded-Host", asked));
-        }
-        if !(appends && head.get("x-forwarded-proto").is_some()) {
-            lines.push(new("X-Forwarded-Proto", b"http"));
         }
     }
     if way.via {

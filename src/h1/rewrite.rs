@@ -25,6 +25,7 @@ use super::response::ResponseFacts;
 pub(crate) const OUR_NAME: &str = "pointsman";
 
 const FORWARDED_FOR: &[u8] = b"\r\nX-Forwarded-For: ";
+const OVER_HTTP: &[u8] = b"\r\nX-Forwarded-Proto: http";
 
 /// A head's future, worked out without touching it. Reused, so that it does not allocate.
 #[derive(Debug, Default)]
@@ -33,7 +34,7 @@ pub(crate) struct Plan {
     pub(crate) drops: Vec<(u32, u32)>,
     /// What comes before the lines that stay.
     pub(crate) prefix: Vec<u8>,
-    /// The line that says who asked last: mostly it is the same client that asks next.
+    /// The lines that say who asked last: mostly it is the same client that asks next.
     asked: Option<(IpAddr, Vec<u8>)>,
 }
 
@@ -238,13 +239,21 @@ impl Plan {
     /// `B7.5`: who asked, for which host, over what.
     fn forwarded(&mut self, head: &RequestHead<'_>, way: &RequestWay<'_>) {
         let came = |name| way.forwarding == Forwarding::Append && head.fields.has(name);
-        if let Some(peer) = way.peer {
-            if came(Name::XForwardedFor) {
-                self.prefix.extend_from_slice(FORWARDED_FOR);
-                self.values(head.fields, Name::XForwardedFor);
-                push_ip(&mut self.prefix, peer);
-            } else {
+        match way.peer {
+            Some(peer) if !came(Name::XForwardedFor) && !came(Name::XForwardedProto) => {
                 self.asked_by(peer);
+            }
+            peer => {
+                if let Some(peer) = peer {
+                    self.prefix.extend_from_slice(FORWARDED_FOR);
+                    if came(Name::XForwardedFor) {
+                        self.values(head.fields, Name::XForwardedFor);
+                    }
+                    push_ip(&mut self.prefix, peer);
+                }
+                if !came(Name::XForwardedProto) {
+                    self.prefix.extend_from_slice(OVER_HTTP);
+                }
             }
         }
         if !came(Name::XForwardedHost) {
@@ -252,23 +261,21 @@ impl Plan {
                 self.line(b"\r\nX-Forwarded-Host: ", host);
             }
         }
-        if !came(Name::XForwardedProto) {
-            self.prefix.extend_from_slice(b"\r\nX-Forwarded-Proto: http");
-        }
     }
 
-    /// The line of a client that nobody stands before.
+    /// The lines of a client that nobody stands before.
     fn asked_by(&mut self, peer: IpAddr) {
-        if let Some((_, line)) = self.asked.as_ref().filter(|(last, _)| *last == peer) {
-            self.prefix.extend_from_slice(line);
+        if let Some((_, lines)) = self.asked.as_ref().filter(|(last, _)| *last == peer) {
+            self.prefix.extend_from_slice(lines);
             return;
         }
-        let mut line = self.asked.take().map(|(_, line)| line).unwrap_or_default();
-        line.clear();
-        line.extend_from_slice(FORWARDED_FOR);
-        push_ip(&mut line, peer);
-        self.prefix.extend_from_slice(&line);
-        self.asked = Some((peer, line));
+        let mut lines = self.asked.take().map(|(_, lines)| lines).unwrap_or_default();
+        lines.clear();
+        lines.extend_from_slice(FORWARDED_FOR);
+        push_ip(&mut lines, peer);
+        lines.extend_from_slice(OVER_HTTP);
+        self.prefix.extend_from_slice(&lines);
+        self.asked = Some((peer, lines));
     }
 
     /// One line with all earlier values, and us, to whom the message came in `version`.

@@ -96,7 +96,7 @@ fn forwarded_fields_are_appended_or_replaced() {
     let replace = RequestWay { forwarding: Forwarding::Replace, ..append };
     let bare = "GET / HTTP/1.1\r\nHost: a\r\n";
     let added = "GET /new HTTP/1.1\r\nX-Forwarded-For: 10.20.130.4\r\n\
-                 X-Forwarded-Host: a\r\nX-Forwarded-Proto: http\r\nHost: a\r\n\r\n";
+                 X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nHost: a\r\n\r\n";
     assert_eq!(request_with(bare, &append), added);
     assert_eq!(request_with(bare, &replace), added);
     let prior = "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nHost: a\r\n\
