@@ -62,6 +62,12 @@ impl Buf {
         std::mem::take(self).mem
     }
 
+    /// Gives up everything in it; the memory stays.
+    pub(crate) fn reset(&mut self) {
+        let start = HEADROOM.min(self.mem.len());
+        (self.start, self.sent, self.cut, self.end) = (start, start, start, start);
+    }
+
     fn rebase(&mut self, start: usize) {
         self.sent = self.sent - self.start + start;
         self.cut = self.cut - self.start + start;

@@ -84,6 +84,7 @@ impl BufPool {
     }
 
     /// A piece of at least `bytes`; `None` if that would pass the purpose's part of the ceiling.
+    #[inline(always)]
     pub(crate) fn lend(&mut self, bytes: usize, purpose: Purpose) -> Option<Box<[u8]>> {
         let size = self.size_for(bytes);
         if size > self.left_bytes(purpose) {
@@ -92,12 +93,31 @@ impl BufPool {
         Some(self.hand_out(size))
     }
 
+    /// A piece of `bytes` was kept where it was, after [`BufPool::keep`], and is wanted again.
+    /// Gives `false` if that would pass the purpose's part of the ceiling.
+    #[inline(always)]
+    pub(crate) fn lend_again(&mut self, bytes: usize, purpose: Purpose) -> bool {
+        let lends = bytes <= self.left_bytes(purpose);
+        if lends {
+            self.lent_bytes += bytes;
+        }
+        lends
+    }
+
+    /// Takes a piece of `bytes` back, as [`BufPool::give_back`], but leaves it where it is.
+    #[inline(always)]
+    pub(crate) fn keep(&mut self, bytes: usize) {
+        self.lent_bytes -= bytes;
+        self.returned = true;
+    }
+
     /// A piece of at least `bytes`, ceiling or not: for answers of a hook that are larger than what
     /// their request leaves.
     pub(crate) fn lend_always(&mut self, bytes: usize) -> Box<[u8]> {
         self.hand_out(self.size_for(bytes))
     }
 
+    #[inline(always)]
     fn hand_out(&mut self, size: usize) -> Box<[u8]> {
         self.lent_bytes += size;
         let kept = match size {
@@ -105,7 +125,7 @@ impl BufPool {
             _ if size == self.large_bytes => self.large.pop(),
             _ => None,
         };
-        kept.unwrap_or_else(|| vec![0; size].into_boxed_slice())
+        kept.unwrap_or_else(|| anew(size))
     }
 
     fn size_for(&self, bytes: usize) -> usize {
@@ -132,6 +152,12 @@ impl BufPool {
             shelf.push(mem);
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn anew(size: usize) -> Box<[u8]> {
+    vec![0; size].into_boxed_slice()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Every exchange passes through [`Engine::settle_account`] exactly once. This file does not know
 //! how bytes are framed or where they go.
 
-use crate::buf::Purpose;
+use crate::buf::{BufPool, Purpose, SMALL_BYTES};
 use crate::endpoint::Failure;
 use crate::exchange::{Exchange, Lost};
 use crate::h1::answer::Answer;
@@ -19,8 +19,26 @@ use super::pump::After;
 use super::splice::send;
 use super::timers::Timers;
 
-/// How many unused works are kept.
+/// How many unused works are kept; and so many of them with the memory that the next head needs.
 const KEPT_WORKS: usize = 256;
+const KEPT_WHOLE: usize = 64;
+
+/// A work for a new request, with memory to read into; `None` if there is none left for that.
+#[allow(clippy::vec_box, reason = "lent to a client by its box, without a copy")]
+pub(super) fn borrow(spare: &mut Vec<Box<Work>>, bufs: &mut BufPool) -> Option<Box<Work>> {
+    let mut work = spare.pop().unwrap_or_else(|| Box::new(Work::new()));
+    let lent = if work.req.has_memory() {
+        bufs.lend_again(work.req.capacity(), Purpose::Head)
+    } else {
+        bufs.lend(1, Purpose::Head).map(|mem| work.req.adopt(mem)).is_some()
+    };
+    if !lent {
+        spare.push(work);
+        return None;
+    }
+    work.clear();
+    Some(work)
+}
 
 impl<N: Net> Engine<N> {
     /// Answers the request ourselves, for this reason.
@@ -278,7 +296,13 @@ impl<N: Net> Engine<N> {
     pub(super) fn give_back(&mut self, mut work: Box<Work>) {
         debug_assert!(work.link.is_none());
         self.pipes.discard_both(&mut work);
-        self.bufs.give_back(work.req.detach());
+        let whole = self.spare.len() < KEPT_WHOLE;
+        if whole && work.req.capacity() == SMALL_BYTES {
+            self.bufs.keep(SMALL_BYTES);
+            work.req.reset();
+        } else {
+            self.bufs.give_back(work.req.detach());
+        }
         self.bufs.give_back(work.resp.detach());
         if self.spare.len() < KEPT_WORKS {
             self.spare.push(work);

@@ -16,6 +16,7 @@ use super::Engine;
 use super::bytes::{Pulled, pull};
 use super::client::{Ending, Phase, Stage, Watch, Work};
 use super::desk::Received;
+use super::finish::borrow;
 use super::relay::Step;
 use super::splice::send;
 
@@ -122,13 +123,10 @@ impl<N: Net> Engine<N> {
         if !self.clients.get(key).is_some_and(|client| client.ready.has(Ready::READ)) {
             return After::Wait(Stage::Idle);
         }
-        let Some(mem) = self.bufs.lend(1, Purpose::Head) else {
+        let Some(work) = borrow(&mut self.spare, &mut self.bufs) else {
             self.starve(key, Purpose::Head);
             return After::Wait(Stage::Idle);
         };
-        let mut work = self.spare.pop().unwrap_or_else(|| Box::new(Work::new()));
-        work.clear();
-        work.req.adopt(mem);
         self.read_head(net, key, work, Search::default(), budget)
     }
 
