@@ -2,8 +2,7 @@
 //!
 //! There is one road back after every loss, whatever was lost and when: the verdict table says
 //! what follows, the window is rewound, another endpoint is chosen; if there is none now, the
-//! request waits (`room.rs`). A request that is here whole, and rides a connection that stands, is
-//! written here; how all other bytes move, this file does not know.
+//! request waits (`room.rs`). This file does not know how bytes move.
 
 use std::io::{self, ErrorKind};
 
@@ -16,8 +15,9 @@ use crate::net::{Net, Ready};
 use crate::summary::{Outcome, Reason};
 
 use super::Engine;
-use super::bytes::{failure_of, push};
+use super::bytes::failure_of;
 use super::client::{Ending, Phase, Stage, UpState, Upstream, Work};
+use super::passes::send_whole;
 use super::pump::After;
 use super::services::Chosen;
 use super::timers::Due;
@@ -71,8 +71,11 @@ impl<N: Net> Engine<N> {
                 Ok(link) => {
                     work.link = Some(link);
                     let whole = stands && exchange.upload.is_done();
-                    let sent = whole && self.send_whole(net, link, &mut work);
                     work.phase = Phase::Relay(exchange);
+                    if whole && self.passes.is_open() {
+                        return After::Write(Stage::Busy(work));
+                    }
+                    let sent = whole && send_whole(net, &mut self.upstreams, &mut work, self.now);
                     let stage = Stage::Busy(work);
                     return if sent { After::Wait(stage) } else { After::Continue(stage) };
                 }
@@ -87,22 +90,6 @@ impl<N: Net> Engine<N> {
                 }
             }
         }
-    }
-
-    /// A request that is here whole goes out over a connection that stands. Gives whether nothing
-    /// is left to do until the endpoint says something: so it is for most requests, and the lanes
-    /// need not be set up for them. If not, they go on from here.
-    fn send_whole(&mut self, net: &mut N, link: Key, work: &mut Work) -> bool {
-        let Some(upstream) = self.upstreams.get_mut(link) else { return false };
-        let before = work.req.written();
-        let failed = push(net, &mut upstream.sock, &mut upstream.ready, &mut work.req, false).err();
-        work.up_at = self.now;
-        work.request_bytes += (work.req.written() - before) as u64;
-        if let Some(error) = failed {
-            upstream.broke(error.kind());
-            return false;
-        }
-        !work.resp.has_memory() && !upstream.ready.has(Ready::READ)
     }
 
     /// A request that came in a turn with too many new connections goes on in this one. Its

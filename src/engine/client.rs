@@ -105,6 +105,8 @@ pub(crate) struct Work {
     pub(crate) link: Option<Key>,
     /// A second one, while the first is still connecting: the first to stand wins.
     pub(crate) hedge: Option<Hedge>,
+    /// How many bytes of the answer were read before its client was served.
+    pub(crate) ahead: usize,
     /// Whether this attempt has been hedged already.
     pub(crate) hedged: bool,
     /// Until when it waits for an endpoint, once it has had to.
@@ -146,6 +148,7 @@ impl Work {
             down: Conduit::default(),
             link: None,
             hedge: None,
+            ahead: 0,
             hedged: false,
             wait_until: None,
             called: false,

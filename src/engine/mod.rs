@@ -33,6 +33,7 @@ mod desk;
 mod drain;
 mod finish;
 mod hedge;
+mod passes;
 mod peers;
 mod pump;
 mod relay;
@@ -65,6 +66,7 @@ use check::{CHECKS, Checks};
 use client::{Client, UpState, Upstream, Work};
 use desk::{Balancing, Desk};
 use drain::Life;
+use passes::Passes;
 use peers::Peers;
 use room::Rooms;
 use services::Services;
@@ -122,6 +124,7 @@ pub(crate) struct Engine<N: Net> {
     listeners: Vec<Listener>,
     /// The fewest clients that another worker has who waits at them, if there is one.
     fewest: Option<usize>,
+    passes: Passes,
     turnover: Turnover,
     bufs: BufPool,
     pipes: Pipes<N::Pipe>,
@@ -158,6 +161,7 @@ impl<N: Net> Engine<N> {
             upstreams: GenSlab::default(),
             listeners: (0..listeners).map(|_| Listener::default()).collect(),
             fewest: None,
+            passes: Passes::default(),
             turnover: Turnover::default(),
             bufs: BufPool::new(config.buffer_bytes, config.memory_bytes),
             pipes: Pipes::new(config.max_connections),
@@ -284,6 +288,7 @@ impl<N: Net> Engine<N> {
             self.end_drain(net);
         }
         self.share_bytes = self.share();
+        self.passes.begin(self.queue.len());
         self.connects_left = pump::CONNECTS;
         self.expire(net);
         match self.life {
@@ -297,6 +302,7 @@ impl<N: Net> Engine<N> {
         self.serve_rooms(net);
         self.feed_starved();
         self.serve_unwatched(net);
+        self.write_all(net);
         self.close_disowned();
         self.mind_pipes();
         self.sweep_timers();
@@ -304,27 +310,6 @@ impl<N: Net> Engine<N> {
             self.end_drain(net);
         }
         debug_assert!(self.stats.balances());
-    }
-
-    /// Serves everybody in the queue, but of those who leave no more than a few: they can wait, and
-    /// thousands of them would keep the others waiting.
-    fn serve_queue(&mut self, net: &mut N) {
-        let mut leaves_left = pump::LEAVES;
-        let mut turn = std::mem::take(&mut self.turn);
-        std::mem::swap(&mut turn, &mut self.queue);
-        for key in turn.drain(..) {
-            let Some(client) = self.clients.get_mut(key) else { continue };
-            if client.ready.has(Ready::END) {
-                if leaves_left == 0 {
-                    self.queue.push(key);
-                    continue;
-                }
-                leaves_left -= 1;
-            }
-            let (stage, gone) = client.take_up();
-            self.serve(net, key, stage, gone);
-        }
-        self.turn = turn;
     }
 
     fn expire(&mut self, net: &mut N) {

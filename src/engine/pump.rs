@@ -41,6 +41,8 @@ pub(super) enum After {
     Continue(Stage),
     /// Something must happen first.
     Wait(Stage),
+    /// It writes behind what others of its group do, in the third pass.
+    Write(Stage),
     /// It goes on in the next turn, behind all others.
     Later(Stage),
     /// It is closed. What was written may still be read by the client.
@@ -83,7 +85,10 @@ impl<N: Net> Engine<N> {
                 after => break after,
             }
         };
-        self.conclude(net, key, after);
+        match after {
+            After::Write(stage) => self.write_later(key, stage),
+            after => self.conclude(net, key, after),
+        }
     }
 
     /// Carries out what serving came to. What the client is doing goes back to its place, its
@@ -99,6 +104,7 @@ impl<N: Net> Engine<N> {
                 }
                 return;
             }
+            After::Write(stage) => return self.write_later(key, stage),
             After::Wait(stage) => (stage, false),
             After::Later(stage) | After::Continue(stage) => (stage, true),
         };
@@ -340,6 +346,10 @@ impl<N: Net> Engine<N> {
             }
             Step::Complete => {
                 let ending = self.complete(&mut work, exchange);
+                if self.passes.takes_answer(&work) {
+                    work.phase = Phase::Flush(ending);
+                    return After::Write(Stage::Busy(work));
+                }
                 self.flush(net, key, work, ending, budget)
             }
             Step::Switched => self.open_tunnel(work),
@@ -351,7 +361,7 @@ impl<N: Net> Engine<N> {
     }
 
     /// The last bytes of an answer go to the client.
-    fn flush(
+    pub(super) fn flush(
         &mut self,
         net: &mut N,
         key: Key,

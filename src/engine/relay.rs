@@ -251,8 +251,9 @@ impl<N: Net> Lanes<'_, N> {
             return Err(Step::Complete);
         }
         let blocked = self.interim_blocked() || self.work.down.holds_bytes();
-        if !blocked && self.upstream.ready.has(Ready::READ) {
-            match self.read_down()? {
+        let ahead = std::mem::take(&mut self.work.ahead);
+        if ahead > 0 || !blocked && self.upstream.ready.has(Ready::READ) {
+            match if ahead > 0 { Pulled::Bytes(ahead) } else { self.read_down()? } {
                 Pulled::Bytes(n) => {
                     moved += n;
                     self.work.down_at = self.now;

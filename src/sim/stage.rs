@@ -396,6 +396,62 @@ mod tests {
         assert!(anew > 20, "{anew}");
     }
 
+    /// Whether every read came before the first write (`Some(true)`), or each read was followed by
+    /// its write (`Some(false)`).
+    fn in_passes(deeds: &[(usize, Deed)]) -> Option<bool> {
+        let reads = |deed: &(usize, Deed)| matches!(deed.1, Deed::Read(_));
+        let together = deeds.iter().skip_while(|deed| reads(deed)).all(|deed| !reads(deed));
+        let in_turns = deeds.chunks(2).all(|two| reads(&two[0]) && !reads(&two[1]));
+        (together != in_turns).then_some(together)
+    }
+
+    /// B8.1: what many clients read in a turn is written in it, after all have read; where they are
+    /// few, nobody waits for another one.
+    #[test]
+    fn b8_1_many_read_before_any_writes() {
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let mut seen = [0, 0];
+        for seed in 0..100 {
+            let count = if seed % 2 == 0 { 6 } else { 3 };
+            let mut stage = stage(seed, Config { slow_start: false, ..Config::default() });
+            let mut clients: Vec<_> =
+                (0..count).map(|_| stage.dial([10, 0, 0, 1].into())).collect();
+            clients.iter_mut().for_each(|client| stage.says(client, request));
+            let mut backends: Vec<_> = std::iter::from_fn(|| stage.accept(0)).collect();
+            for round in 0..2 {
+                backends.iter_mut().for_each(|backend| {
+                    stage.heard(backend);
+                });
+                let told: Vec<_> = backends.iter_mut().map(|b| stage.write(b, answer)).collect();
+                let before = stage.deeds().len();
+                stage.turn(true);
+                if told.iter().any(|n| *n != Some(answer.len())) {
+                    break;
+                }
+                let deeds = &stage.deeds()[before..];
+                if round == 1 && deeds.len() == 2 * count {
+                    assert_eq!(in_passes(deeds), Some(count == 6), "answers, seed {seed}");
+                    seen[0] += 1;
+                }
+                stage.settle();
+                clients.iter_mut().for_each(|client| {
+                    stage.heard(client);
+                });
+                let said: Vec<_> = clients.iter_mut().map(|c| stage.write(c, request)).collect();
+                let before = stage.deeds().len();
+                stage.turn(true);
+                let deeds = &stage.deeds()[before..];
+                if said.iter().any(|n| *n != Some(request.len())) || deeds.len() != 2 * count {
+                    break;
+                }
+                assert_eq!(in_passes(deeds), Some(count == 6), "requests, seed {seed}");
+                seen[1] += 1;
+            }
+        }
+        assert!(seen[0] > 10 && seen[1] > 10, "{seen:?}");
+    }
+
     /// B7.8, B8.4: a stall begins when there are bytes to take, not with the last byte before a
     /// long silence.
     #[test]
