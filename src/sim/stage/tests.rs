@@ -1,0 +1,162 @@
+//! What needs the order of a turn to be seen: single scenes on the stage, with scripted peers.
+
+use super::*;
+use crate::balance::Balance;
+use crate::config::{Config, ReuseUnsafe};
+use crate::registry::{MemoryRegistry, Registry as _};
+use crate::route::PathRouter;
+
+impl Stage {
+    fn settle(&mut self) {
+        while self.turn(true) {}
+    }
+
+    fn says(&mut self, peer: &mut Peer, text: &[u8]) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let n = self.write(peer, rest).expect("it stands");
+            rest = &rest[n..];
+            self.settle();
+        }
+    }
+
+    fn heard(&mut self, peer: &mut Peer) -> usize {
+        let (mut space, mut all) = ([0; 4096], 0);
+        while let Got::Bytes(n) = self.read(peer, &mut space) {
+            all += n;
+            self.settle();
+        }
+        all
+    }
+}
+
+fn stage(seed: u64, config: Config) -> Stage {
+    let endpoint = Endpoint::tcp(([127, 0, 0, 1], 1).into());
+    let mut registry = MemoryRegistry::default();
+    registry.add("*", endpoint.clone());
+    let setup = Setup {
+        config,
+        registry: Box::new(registry),
+        router: Box::new(PathRouter::default()),
+        balance: Box::new(|_| Balance::Random.build()),
+        hooks: None,
+        seed,
+    };
+    Stage::new(setup, &[endpoint], seed)
+}
+
+/// B4.3: a used connection that has died since the last events is seen before a POST goes over
+/// it, and counts no longer as in flight.
+#[test]
+fn b4_3_the_last_look_leaves_nothing_behind() {
+    let config = Config { reuse_unsafe: ReuseUnsafe::Always, ..Config::default() };
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let mut anew = 0;
+    for seed in 0..50 {
+        let mut stage = stage(seed, config.clone());
+        let mut client = stage.dial([10, 0, 0, 1].into());
+        stage.says(&mut client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut first = stage.accept(0).expect("a connection");
+        stage.heard(&mut first);
+        stage.says(&mut first, answer);
+        assert!(stage.heard(&mut client) > 0 && stage.engine.census().idle == 1);
+        stage.says(&mut client, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r");
+        // The two arrive in any order, and may be told of in another.
+        stage.finish(&mut first);
+        assert_eq!(stage.write(&mut client, b"\n"), Some(1));
+        (0..50).for_each(|_| while stage.turn(false) {});
+        stage.settle();
+        if let Some(mut second) = stage.accept(0) {
+            assert_eq!(stage.engine.in_flight(), 1);
+            stage.heard(&mut second);
+            stage.says(&mut second, answer);
+            anew += 1;
+        }
+        assert!(stage.heard(&mut client) > 0, "seed {seed}");
+        assert_eq!(stage.engine.in_flight(), 0, "seed {seed}");
+    }
+    assert!(anew > 20, "{anew}");
+}
+
+/// Whether every read came before the first write (`Some(true)`), or each read was followed by
+/// its write (`Some(false)`).
+fn in_passes(deeds: &[(usize, Deed)]) -> Option<bool> {
+    let reads = |deed: &(usize, Deed)| matches!(deed.1, Deed::Read(_));
+    let together = deeds.iter().skip_while(|deed| reads(deed)).all(|deed| !reads(deed));
+    let in_turns = deeds.chunks(2).all(|two| reads(&two[0]) && !reads(&two[1]));
+    (together != in_turns).then_some(together)
+}
+
+/// B8.1: what many clients read in a turn is written in it, after all have read; where they are
+/// few, nobody waits for another one.
+#[test]
+fn b8_1_many_read_before_any_writes() {
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let mut seen = [0, 0];
+    for seed in 0..100 {
+        let count = if seed % 2 == 0 { 6 } else { 3 };
+        let mut stage = stage(seed, Config { slow_start: false, ..Config::default() });
+        let mut clients: Vec<_> = (0..count).map(|_| stage.dial([10, 0, 0, 1].into())).collect();
+        clients.iter_mut().for_each(|client| stage.says(client, request));
+        let mut backends: Vec<_> = std::iter::from_fn(|| stage.accept(0)).collect();
+        for round in 0..2 {
+            backends.iter_mut().for_each(|backend| {
+                stage.heard(backend);
+            });
+            let told: Vec<_> = backends.iter_mut().map(|b| stage.write(b, answer)).collect();
+            let before = stage.deeds().len();
+            stage.turn(true);
+            if told.iter().any(|n| *n != Some(answer.len())) {
+                break;
+            }
+            let deeds = &stage.deeds()[before..];
+            if round == 1 && deeds.len() == 2 * count {
+                assert_eq!(in_passes(deeds), Some(count == 6), "answers, seed {seed}");
+                seen[0] += 1;
+            }
+            stage.settle();
+            clients.iter_mut().for_each(|client| {
+                stage.heard(client);
+            });
+            let said: Vec<_> = clients.iter_mut().map(|c| stage.write(c, request)).collect();
+            let before = stage.deeds().len();
+            stage.turn(true);
+            let deeds = &stage.deeds()[before..];
+            if said.iter().any(|n| *n != Some(request.len())) || deeds.len() != 2 * count {
+                break;
+            }
+            assert_eq!(in_passes(deeds), Some(count == 6), "requests, seed {seed}");
+            seen[1] += 1;
+        }
+    }
+    assert!(seen[0] > 10 && seen[1] > 10, "{seen:?}");
+}
+
+/// B7.8, B8.4: a stall begins when there are bytes to take, not with the last byte before a
+/// long silence.
+#[test]
+fn b8_4_a_silent_tunnel_is_not_stalled_at_once() {
+    for seed in 0..20 {
+        let mut stage = stage(seed, Config::default());
+        let mut client = stage.dial([10, 0, 0, 1].into());
+        let asked = "Connection: upgrade\r\nUpgrade: x\r\n\r\n";
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{asked}");
+        stage.says(&mut client, request.as_bytes());
+        let mut backend = stage.accept(0).expect("a connection");
+        stage.heard(&mut backend);
+        stage.says(&mut backend, format!("HTTP/1.1 101 Yes\r\n{asked}").as_bytes());
+        stage.heard(&mut client);
+        // Exactly as much as lies between the proxy and a client that does not read.
+        let room = {
+            let wires = stage.tap.net.wires();
+            let lane = &wires.wires[client.wire()].lanes[0];
+            lane.send_room + lane.receive_room
+        };
+        stage.says(&mut backend, &vec![b'x'; room]);
+        stage.pass(40_000);
+        stage.settle();
+        stage.says(&mut backend, b"y");
+        assert_eq!(stage.heard(&mut client), room + 1, "seed {seed}");
+    }
+}
