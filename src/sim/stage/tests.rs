@@ -6,6 +6,8 @@ use crate::config::{Config, ReuseUnsafe};
 use crate::registry::{MemoryRegistry, Registry as _};
 use crate::route::PathRouter;
 
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
 impl Stage {
     fn settle(&mut self) {
         while self.turn(true) {}
@@ -50,7 +52,7 @@ fn stage(seed: u64, config: Config) -> Stage {
 #[test]
 fn b4_3_the_last_look_leaves_nothing_behind() {
     let config = Config { reuse_unsafe: ReuseUnsafe::Always, ..Config::default() };
-    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let answer = ANSWER;
     let mut anew = 0;
     for seed in 0..50 {
         let mut stage = stage(seed, config.clone());
@@ -92,7 +94,7 @@ fn in_passes(deeds: &[(usize, Deed)]) -> Option<bool> {
 #[test]
 fn b8_1_many_read_before_any_writes() {
     let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let answer = ANSWER;
     let mut seen = [0, 0];
     for seed in 0..100 {
         let count = if seed % 2 == 0 { 6 } else { 3 };
@@ -159,4 +161,73 @@ fn b8_4_a_silent_tunnel_is_not_stalled_at_once() {
         stage.says(&mut backend, b"y");
         assert_eq!(stage.heard(&mut client), room + 1, "seed {seed}");
     }
+}
+
+/// B8.1, B4.5: who is called from the waiting room in a turn with many clients is served in it, for
+/// no event will come.
+#[test]
+fn b8_1_who_is_called_writes_in_the_same_turn() {
+    let (request, answer) = (&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], ANSWER);
+    let mut seen = 0;
+    for seed in 0..50 {
+        let config = Config { max_inflight: 1, ..Config::default() };
+        let mut stage = stage(seed, config);
+        let mut clients: Vec<_> = (0..6).map(|_| stage.dial([10, 0, 0, 1].into())).collect();
+        clients.iter_mut().take(2).for_each(|client| stage.says(client, request));
+        let mut backend = stage.accept(0).expect("a connection");
+        stage.heard(&mut backend);
+        assert_eq!(stage.census().waiting, 1);
+        let told = stage.write(&mut backend, answer);
+        let said: Vec<_> =
+            clients.iter_mut().skip(2).map(|client| stage.write(client, request)).collect();
+        if told != Some(answer.len()) || said.iter().any(|n| *n != Some(request.len())) {
+            continue;
+        }
+        let before = stage.deeds().len();
+        stage.turn(true);
+        let wrote = |(wire, deed): &(usize, Deed)| {
+            *wire == backend.wire() && matches!(deed, Deed::Wrote(_))
+        };
+        assert!(stage.deeds()[before..].iter().any(wrote), "seed {seed}");
+        seen += 1;
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+/// B8.5: a new client whose request was written with those of others goes away: that is noticed.
+#[test]
+fn b8_5_a_new_client_among_many_is_watched() {
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut seen = 0;
+    for seed in 0..50 {
+        let mut stage = stage(seed, Config { slow_start: false, ..Config::default() });
+        let mut clients: Vec<_> = (0..6).map(|_| stage.dial([10, 0, 0, 1].into())).collect();
+        clients.iter_mut().for_each(|client| stage.says(client, request));
+        let mut backends: Vec<_> = std::iter::from_fn(|| stage.accept(0)).collect();
+        for backend in &mut backends {
+            stage.heard(backend);
+            stage.says(backend, ANSWER);
+        }
+        clients.iter_mut().for_each(|client| {
+            stage.heard(client);
+        });
+        let mut newcomer = stage.dial([10, 0, 0, 2].into());
+        let said = stage.write(&mut newcomer, request);
+        clients.iter_mut().take(5).for_each(|client| {
+            stage.write(client, request);
+        });
+        let (accepted, before) = (stage.stats().accepted, stage.deeds().len());
+        stage.settle();
+        let asked = stage.stats().accepted - accepted;
+        let whole = Deed::Read(request.to_vec());
+        let read = stage.deeds()[before..].contains(&(newcomer.wire(), whole));
+        if said != Some(request.len()) || asked != 6 || !read {
+            continue;
+        }
+        stage.abort(newcomer);
+        stage.settle();
+        assert_eq!(stage.census().clients, 6, "seed {seed}");
+        seen += 1;
+    }
+    assert!(seen > 10, "{seen}");
 }
