@@ -77,6 +77,9 @@ impl<N: Net> Engine<N> {
         };
         let down = if work.has_bytes_down() {
             (work.down_at + config.write_stall_ms, Reason::ClientStalled)
+        } else if exchange.resume_at().is_some() {
+            // The rest was asked for long after the last byte, it may be.
+            (work.up_at.max(work.down_at) + config.response_idle_ms, Reason::ResponseIdle)
         } else if exchange.answering() {
             (work.down_at + config.response_idle_ms, Reason::ResponseIdle)
         } else {

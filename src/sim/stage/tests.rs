@@ -231,3 +231,45 @@ fn b8_5_a_new_client_among_many_is_watched() {
     }
     assert!(seen > 10, "{seen}");
 }
+
+/// B4.6, B8.4: the rest of an answer has all the time that its beginning had, however long it took
+/// to find who could give it.
+#[test]
+fn b8_4_the_rest_of_an_answer_is_waited_for_anew() {
+    for seed in 0..20 {
+        let config = Config { response_idle_ms: 1_000, ..Config::default() };
+        let mut stage = stage(seed, config);
+        let mut client = stage.dial([10, 0, 0, 1].into());
+        stage.says(&mut client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut first = stage.accept(0).expect("a connection");
+        stage.heard(&mut first);
+        let head = b"HTTP/1.1 200 OK\r\nETag: \"a\"\r\nAccept-Ranges: bytes\r\n\
+                     Content-Length: 200\r\n\r\n";
+        stage.says(&mut first, head);
+        stage.says(&mut first, &[b'x'; 100]);
+        assert_eq!(stage.heard(&mut client), head.len() + 100);
+        stage.set_entry(0, Entry::Refuses);
+        stage.finish(&mut first);
+        stage.settle();
+        for _ in 0..40 {
+            stage.pass(50);
+            stage.settle();
+        }
+        stage.set_entry(0, Entry::Open);
+        let mut second = (0..40)
+            .find_map(|_| {
+                stage.pass(50);
+                stage.settle();
+                stage.accept(0)
+            })
+            .expect("a second connection");
+        stage.heard(&mut second);
+        stage.pass(900);
+        stage.settle();
+        let rest = b"HTTP/1.1 206 Rest\r\nETag: \"a\"\r\nContent-Length: 100\r\n\
+                     Content-Range: bytes 100-199/200\r\n\r\n";
+        stage.says(&mut second, rest);
+        stage.says(&mut second, &[b'y'; 100]);
+        assert_eq!(stage.heard(&mut client), 100, "seed {seed}");
+    }
+}
