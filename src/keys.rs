@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   token   63..62 kind | 61..32 generation | 31..0 index
-//!   kinds   0 listener | 1 waker, service | 2 client | 3 upstream
+//!   kinds   0 listener | 1 waker, service, alarm | 2 client | 3 upstream
 //! ```
 //!
 //! A key outlives what it names: it lies in the idle pool, in the timer heap, in an event that the
@@ -36,6 +36,8 @@ pub(crate) enum Source {
     Listener(u32),
     /// Another thread wants something.
     Waker,
+    /// A deadline that was far away has come.
+    Alarm,
     /// Not a source of events, but of deadlines: the service with this number.
     Service(u32),
     /// A connection that a client opened.
@@ -53,6 +55,7 @@ impl Source {
         match self {
             Source::Listener(n) => u64::from(n),
             Source::Waker => 1 << 62,
+            Source::Alarm => 1 << 62 | 2 << 32,
             Source::Service(n) => 1 << 62 | 1 << 32 | u64::from(n),
             Source::Client(key) => of(2, key),
             Source::Upstream(key) => of(3, key),
@@ -65,6 +68,7 @@ impl Source {
         match token >> 62 {
             0 => Source::Listener(token as u32),
             1 if key.generation == 1 => Source::Service(token as u32),
+            1 if key.generation == 2 => Source::Alarm,
             1 => Source::Waker,
             2 => Source::Client(key),
             _ => Source::Upstream(key),
@@ -165,6 +169,7 @@ mod tests {
             Source::Listener(0),
             Source::Listener(u32::MAX),
             Source::Waker,
+            Source::Alarm,
             Source::Service(0),
             Source::Service(u32::MAX),
             Source::Client(key),

@@ -58,6 +58,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("pointsman is written for Linux: it relies on how epoll and TCP behave there");
 
+mod alarm;
 mod balance;
 mod buf;
 mod config;

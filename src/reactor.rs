@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Registry, Token, Waker};
 
+use crate::alarm::{Alarm, FAR_MS};
 use crate::crew::Crew;
 use crate::endpoint::Address;
 use crate::engine::{Census, Command, Engine, Setup, Stats};
@@ -125,6 +126,7 @@ pub(crate) struct Reactor {
     engine: Engine<KernelNet>,
     commands: Inbox<Command>,
     waker: Arc<Waker>,
+    alarm: Alarm,
     /// Its place among those who accept from the same sockets.
     crew: Option<Crew>,
     start: Instant,
@@ -142,6 +144,7 @@ impl Reactor {
             listener.register(&registry, token(Source::Listener(number as u32)))?;
         }
         let waker = Arc::new(Waker::new(&registry, token(Source::Waker))?);
+        let alarm = Alarm::new(&registry, token(Source::Alarm))?;
         let engine = Engine::new(setup, listeners.len() as u32);
         Ok(Reactor {
             poll,
@@ -150,6 +153,7 @@ impl Reactor {
             engine,
             commands: Inbox::new(),
             waker,
+            alarm,
             crew: None,
             start: clock(),
             now: Ms::ZERO,
@@ -190,6 +194,9 @@ impl Reactor {
     pub(crate) fn turn(&mut self, limit: Option<Duration>) -> io::Result<bool> {
         let timeout = match (self.timeout(), limit) {
             (Some(own), Some(limit)) => Some(own.min(limit)),
+            (Some(own), None) if own >= Duration::from_millis(FAR_MS) => {
+                self.leave_to_alarm(own)?
+            }
             (own, limit) => own.or(limit),
         };
         match self.poll.poll(&mut self.events, timeout) {
@@ -216,6 +223,13 @@ impl Reactor {
             crew.say(self.engine.client_count());
         }
         Ok(!self.engine.is_stopped())
+    }
+
+    /// The wait has no end of its own: the alarm ends it.
+    fn leave_to_alarm(&mut self, own: Duration) -> io::Result<Option<Duration>> {
+        let own_ms = u64::try_from(own.as_millis()).unwrap_or(u64::MAX);
+        self.alarm.set(self.now + own_ms, self.now)?;
+        Ok(None)
     }
 
     fn take_commands(&mut self) {

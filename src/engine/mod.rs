@@ -212,7 +212,7 @@ impl<N: Net> Engine<N> {
                     listener.ready = true;
                 }
             }
-            Source::Waker | Source::Service(_) => {}
+            Source::Waker | Source::Alarm | Source::Service(_) => {}
             Source::Client(key) => {
                 if let Some(client) = self.clients.get_mut(key) {
                     client.ready = client.ready.with(seen);
@@ -341,6 +341,7 @@ impl<N: Net> Engine<N> {
                 Source::Listener(number) => self.resume_listener(number, at),
                 // The engine's own.
                 Source::Waker => self.drain_due(at),
+                Source::Alarm => {}
             }
         }
     }
@@ -350,7 +351,7 @@ impl<N: Net> Engine<N> {
         self.timers.sweep(|source, at| match source {
             Source::Client(key) => clients.get(key).is_some_and(|c| c.due.is_armed(at)),
             Source::Upstream(key) => upstreams.get(key).is_some_and(|u| u.due.is_armed(at)),
-            Source::Listener(_) | Source::Service(_) | Source::Waker => true,
+            Source::Listener(_) | Source::Service(_) | Source::Waker | Source::Alarm => true,
         });
     }
 

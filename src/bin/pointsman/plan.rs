@@ -18,10 +18,11 @@ use crate::file;
 
 /// Descriptors of one connection: its client's, and one to an endpoint.
 const FILES_PER_CONNECTION: u64 = 2;
-/// Descriptors that are no connection's: listeners, epoll, waker, standard streams, resolver.
+/// Descriptors that are no connection's: listeners, epoll, waker, alarm, standard streams,
+/// resolver, and some to spare.
 const FILES_BESIDE: u64 = 32;
-/// Descriptors of a further worker, beside its listeners: epoll two times, and a waker.
-const FILES_OF_A_WORKER: u64 = 3;
+/// Descriptors of a further worker, beside its listeners: epoll two times, a waker, an alarm.
+const FILES_OF_A_WORKER: u64 = 4;
 
 /// All that the program needs to run.
 pub(crate) struct Plan {
