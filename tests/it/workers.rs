@@ -53,13 +53,13 @@ fn b9_5_all_workers_serve() {
     let daemon = Daemon::start(&[&format!("s/v1={}", origin.addr), "--workers", "3"]);
     eventually("three workers", || threads(daemon.pid) == 3);
     let at_rest = watched(daemon.pid);
-    assert_eq!(at_rest, [2; 3], "a listener and a waker");
+    assert_eq!(at_rest, [3; 3], "a listener, a waker and an alarm");
     // An answer of our own: no connection to an endpoint is among what is watched.
     let mut clients: Vec<Wire> = (0..60).map(|_| Wire::connect(daemon.addr)).collect();
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/nowhere").status(), 404));
     let watched = watched(daemon.pid);
-    assert_eq!(watched.iter().sum::<usize>(), 6 + 60, "{watched:?}");
-    assert!(watched[0] >= 2 + 10, "somebody has too few: {watched:?}");
+    assert_eq!(watched.iter().sum::<usize>(), 9 + 60, "{watched:?}");
+    assert!(watched[0] >= 3 + 10, "somebody has too few: {watched:?}");
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/s/v1/x").status(), 200));
     assert!(origin.connections() >= 3, "a pool for each");
     drop(clients);
@@ -198,10 +198,10 @@ fn b9_5_workers_share_a_unix_socket() {
     let mut daemon = Daemon::start(&["-l", &listen, &route, "--workers", "2"]);
     daemon.upgrade();
     daemon.ended();
-    eventually("both workers listen", || watched(daemon.pid) == [3, 3]);
+    eventually("both workers listen", || watched(daemon.pid) == [4, 4]);
     let mut clients: Vec<_> = (0..20).map(|_| Wire::unix(&path)).collect();
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200));
-    assert!(watched(daemon.pid).iter().all(|count| *count > 3), "both have some");
+    assert!(watched(daemon.pid).iter().all(|count| *count > 4), "both have some");
     daemon.signal("TERM");
     eventually("it is gone", || !alive(daemon.pid));
     assert!(!path.exists());
