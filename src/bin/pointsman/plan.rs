@@ -372,7 +372,7 @@ endpoints = [\"unix:/run/a\"]
 
     #[test]
     fn b9_5_workers_take_descriptors_too() {
-        for (limit, connections) in [(2032 + 8, 1000), (2032 + 7, 999), (3, 3)] {
+        for (limit, connections) in [(2032 + 10, 1000), (2032 + 9, 999), (3, 3)] {
             let line = "--workers 3 --max-connections 1000 a/v1=one:80";
             assert_eq!(plan(line, Some(limit)).unwrap().config.max_connections, connections);
         }
