@@ -29,7 +29,7 @@
 //! The house has floors; a module knows only those below its own, and a test checks it.
 //!
 //! ```text
-//!   5 shell     proxy  workers  reactor  sys  resolve    mio, sockets, the clock, threads
+//!   5 shell     proxy  workers  reactor  alarm  sys  resolve    mio, sockets, clock, threads
 //!   4 engine    engine/*  net                  connections, buffers, deadlines; over a trait Net
 //!   3 exchange  exchange  config  summary  hooks    one request and its answer
 //!   2 policy    route  registry  balance  endpoint  spec  names  health    where it may go
