@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -18,7 +19,7 @@ use rustix::time::{
 use crate::time::Ms;
 
 /// What is nearer is left to the wait: to set an alarm is a system call of its own.
-pub(crate) const FAR_MS: u64 = 100;
+pub(crate) const FAR: Duration = Duration::from_millis(100);
 
 /// A timer that the reactor's poll listens to.
 #[derive(Debug)]
@@ -63,12 +64,11 @@ impl Alarm {
 mod tests {
     use super::*;
     use mio::{Events, Poll};
-    use std::time::Duration;
 
-    /// What is set rings once, and again when it is set again; what rings early enough is left as
-    /// it is.
+    /// B8.4: what is set rings once, and again when it is set again; what rings early enough is
+    /// left as it is.
     #[test]
-    fn it_rings_each_time_it_is_set() {
+    fn b8_4_it_rings_each_time_it_is_set() {
         let mut poll = Poll::new().unwrap();
         let mut alarm = Alarm::new(poll.registry(), Token(7)).unwrap();
         let mut events = Events::with_capacity(8);

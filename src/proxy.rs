@@ -25,6 +25,7 @@ use crate::reactor::Reactor;
 use crate::registry::{MemoryRegistry, Registry};
 use crate::route::{PathRouter, Router};
 use crate::sys::{Bound, Listener};
+use crate::time::whole_ms;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -419,7 +420,7 @@ impl Handle {
     pub fn hand_over(&self, listeners: &[usize], deadline: Duration) {
         let handed = listeners.iter().filter_map(|number| u32::try_from(*number).ok());
         let handed: Vec<u32> = handed.collect();
-        let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms = whole_ms(deadline);
         self.send(|| Command::Drain { deadline_ms, handed: handed.clone() });
     }
 

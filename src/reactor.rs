@@ -2,7 +2,7 @@
 //! runs of the engine.
 //!
 //! ```text
-//!   turn:  epoll_wait -> one look at the clock -> note every event -> commands -> run
+//!   turn:  alarm -> epoll_wait -> one look at the clock -> note every event -> commands -> run
 //! ```
 //!
 //! This is the only place that knows mio and the clock. It does not know HTTP.
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Registry, Token, Waker};
 
-use crate::alarm::{Alarm, FAR_MS};
+use crate::alarm::{self, Alarm};
 use crate::crew::Crew;
 use crate::endpoint::Address;
 use crate::engine::{Census, Command, Engine, Setup, Stats};
@@ -23,7 +23,7 @@ use crate::inbox::{Inbox, Slot};
 use crate::keys::Source;
 use crate::net::{Net, Ready};
 use crate::sys::{Listener, Pipe, Stream};
-use crate::time::Ms;
+use crate::time::{Ms, whole_ms};
 
 /// How many events one turn takes. With thousands of clients at work, what a turn has touched is
 /// still in the caches when it is written to; a wait more for so many costs nothing beside that.
@@ -194,8 +194,9 @@ impl Reactor {
     pub(crate) fn turn(&mut self, limit: Option<Duration>) -> io::Result<bool> {
         let timeout = match (self.timeout(), limit) {
             (Some(own), Some(limit)) => Some(own.min(limit)),
-            (Some(own), None) if own >= Duration::from_millis(FAR_MS) => {
-                self.leave_to_alarm(own)?
+            (Some(own), None) if own >= alarm::FAR => {
+                self.alarm.set(self.now + whole_ms(own), self.now)?;
+                None
             }
             (own, limit) => own.or(limit),
         };
@@ -204,7 +205,7 @@ impl Reactor {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             Err(error) => return Err(error),
         }
-        self.now = Ms(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX));
+        self.now = Ms(whole_ms(self.start.elapsed()));
         let mut woken = self.more_commands;
         self.engine.tick(self.now);
         for event in &self.events {
@@ -223,13 +224,6 @@ impl Reactor {
             crew.say(self.engine.client_count());
         }
         Ok(!self.engine.is_stopped())
-    }
-
-    /// The wait has no end of its own: the alarm ends it.
-    fn leave_to_alarm(&mut self, own: Duration) -> io::Result<Option<Duration>> {
-        let own_ms = u64::try_from(own.as_millis()).unwrap_or(u64::MAX);
-        self.alarm.set(self.now + own_ms, self.now)?;
-        Ok(None)
     }
 
     fn take_commands(&mut self) {

@@ -4,6 +4,7 @@
 //! down; the simulator makes values up.
 
 use core::ops::Add;
+use core::time::Duration;
 
 /// A moment, in milliseconds since the proxy was built.
 ///
@@ -39,6 +40,11 @@ impl Add<u64> for Ms {
     }
 }
 
+/// A duration in whole milliseconds, cut; what is longer than 64 bits of them is as long as that.
+pub(crate) fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +55,12 @@ mod tests {
         assert!(!(Ms(5) + 2).has_passed(Ms(7)));
         assert!((Ms(5) + 2).has_passed(Ms(8)));
         assert!(!(Ms(5) + u64::MAX).has_passed(Ms(u64::MAX)));
+    }
+
+    #[test]
+    fn durations_are_cut() {
+        assert_eq!(whole_ms(Duration::from_micros(2999)), 2);
+        assert_eq!(whole_ms(Duration::MAX), u64::MAX);
     }
 
     #[test]

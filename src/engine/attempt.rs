@@ -71,8 +71,9 @@ impl<N: Net> Engine<N> {
                 Ok(link) => {
                     work.link = Some(link);
                     let whole = stands && exchange.upload.is_done();
+                    let later = whole && self.passes.takes_request(&exchange);
                     work.phase = Phase::Relay(exchange);
-                    if whole && self.passes.is_open() {
+                    if later {
                         return After::Write(Stage::Busy(work));
                     }
                     let sent = whole && send_whole(net, &mut self.upstreams, &mut work, self.now);
@@ -165,6 +166,7 @@ impl<N: Net> Engine<N> {
         let gone = NoConnection::Endpoint(Failure::Unreachable);
         let address = self.desk.peers.get(peer).map(|peer| peer.endpoint.address().clone());
         let address = address.ok_or(gone)?;
+        let coming = !exchange.upload.is_done();
         self.stats.connects += 1;
         self.connects_left = self.connects_left.saturating_sub(1);
         let mut result = net.connect(&address);
@@ -182,7 +184,7 @@ impl<N: Net> Engine<N> {
             peer,
             state: UpState::Connecting { owner },
             reused: false,
-            coming: !exchange.upload.is_done(),
+            coming,
             broken: None,
             due: Due::default(),
         });
@@ -194,7 +196,7 @@ impl<N: Net> Engine<N> {
             self.upstreams.remove(link);
             return Err(NoConnection::Ours);
         }
-        self.desk.peers.begin(peer, !exchange.upload.is_done());
+        self.desk.peers.begin(peer, coming);
         Ok(link)
     }
 

@@ -172,7 +172,7 @@ impl Work {
     /// Ready for the next request; what is in the buffers stays.
     pub(crate) fn clear(&mut self) {
         debug_assert!(self.link.is_none() && self.hedge.is_none());
-        debug_assert!(!self.up.holds_bytes() && !self.down.holds_bytes());
+        debug_assert!(!self.up.holds_bytes() && !self.down.holds_bytes() && self.ahead == 0);
         self.phase = Phase::Head(Search::default());
         self.trip.clear();
         self.hedged = false;

@@ -8,11 +8,12 @@
 //!
 //! The kernel's way down and up again for one write is more code than the processor keeps at hand;
 //! between two of them ours has to be fetched anew. So what is alike follows upon each other. Only
-//! what is usual goes this way: a client that is idle, an answer that is awaited, a request that is
-//! whole, an answer that is short. Everything else reads and writes where it is served. This file
-//! does not know what is read or written.
+//! what is usual goes this way: a client that is idle, an answer that is awaited, a whole request
+//! that may be repeated, an answer that is short. Everything else reads and writes where it is
+//! served. This file does not know what is read or written.
 
-use crate::buf::Purpose;
+use crate::buf::{BufPool, Purpose};
+use crate::exchange::Exchange;
 use crate::keys::{GenSlab, Key, Source};
 use crate::net::{Net, Ready};
 use crate::time::Ms;
@@ -43,9 +44,10 @@ impl Passes {
         self.open = clients >= FEW;
     }
 
-    /// Whether what is to be written waits for the third pass.
-    pub(super) fn is_open(&self) -> bool {
-        self.open
+    /// Whether a whole request waits for the third pass. One that must not be repeated does not: it
+    /// follows upon the last look at its connection (`B4.3`).
+    pub(super) fn takes_request(&self, exchange: &Exchange) -> bool {
+        self.open && exchange.repeatable
     }
 
     /// Whether the last bytes of an answer wait for the third pass.
@@ -84,7 +86,7 @@ impl<N: Net> Engine<N> {
     }
 
     /// First pass: what is usual is read, once. An end is left to the second pass, which finds it
-    /// again.
+    /// again; behind an error there is nothing but an end.
     fn read_ahead(&mut self, net: &mut N, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.ready.has(Ready::END) || client.starved {
@@ -99,28 +101,7 @@ impl<N: Net> Engine<N> {
                 }
             }
             Stage::Idle | Stage::Linger { .. } => {}
-            Stage::Busy(work) => {
-                let Phase::Relay(exchange) = &work.phase else { return };
-                let usual = exchange.is_awaited() && !work.has_bytes_up() && work.hedge.is_none();
-                let Some(link) = work.link.filter(|_| usual && !work.resp.has_memory()) else {
-                    return;
-                };
-                let Some(upstream) = self.upstreams.get_mut(link) else { return };
-                if !upstream.has_answer() {
-                    return;
-                }
-                let bytes = self.bufs.lane_bytes();
-                let Some(mem) = self.bufs.lend(bytes, Purpose::Answer) else { return };
-                work.resp.adopt(mem);
-                match pull(net, &mut upstream.sock, &mut upstream.ready, &mut work.resp) {
-                    Pulled::Bytes(n) => work.ahead = n,
-                    Pulled::Nothing | Pulled::End => self.bufs.give_back(work.resp.detach()),
-                    Pulled::Failed(why) => {
-                        upstream.broke(why);
-                        self.bufs.give_back(work.resp.detach());
-                    }
-                }
-            }
+            Stage::Busy(work) => read_answer(net, &mut self.upstreams, &mut self.bufs, work),
         }
     }
 
@@ -135,15 +116,12 @@ impl<N: Net> Engine<N> {
 
     /// Third pass: everybody in the outbox writes, and those who come into it by that.
     pub(super) fn write_all(&mut self, net: &mut N) {
-        while !self.passes.outbox.is_empty() {
-            let mut outbox = std::mem::take(&mut self.passes.outbox);
-            for key in outbox.drain(..) {
-                self.write_one(net, key);
-            }
-            if self.passes.outbox.is_empty() {
-                self.passes.outbox = outbox;
-            }
+        let mut next = 0;
+        while let Some(&key) = self.passes.outbox.get(next) {
+            next += 1;
+            self.write_one(net, key);
         }
+        self.passes.outbox.clear();
     }
 
     fn write_one(&mut self, net: &mut N, key: Key) {
@@ -169,11 +147,38 @@ impl<N: Net> Engine<N> {
 }
 
 impl<S> Upstream<S> {
-    /// Whether bytes lie there, and nothing else has been seen.
+    /// Whether bytes lie there, and no end. Not while it connects, for then another one may take
+    /// its place.
     fn has_answer(&self) -> bool {
         let readable = self.ready.has(Ready::READ) && !self.ready.has(Ready::END);
-        let busy = matches!(self.state, UpState::Busy { .. });
-        readable && busy && self.broken.is_none() && !self.coming
+        readable && matches!(self.state, UpState::Busy { .. })
+    }
+}
+
+/// Reads the beginning of an answer that is awaited, if nothing but bytes lies there.
+fn read_answer<N: Net>(
+    net: &mut N,
+    upstreams: &mut GenSlab<Upstream<N::Stream>>,
+    bufs: &mut BufPool,
+    work: &mut Work,
+) {
+    let Phase::Relay(exchange) = &work.phase else { return };
+    if !exchange.is_awaited() || work.has_bytes_up() || work.resp.has_memory() {
+        return;
+    }
+    let Some(upstream) = work.link.and_then(|link| upstreams.get_mut(link)) else { return };
+    if !upstream.has_answer() {
+        return;
+    }
+    let Some(mem) = bufs.lend(bufs.lane_bytes(), Purpose::Answer) else { return };
+    work.resp.adopt(mem);
+    match pull(net, &mut upstream.sock, &mut upstream.ready, &mut work.resp) {
+        Pulled::Bytes(n) => work.ahead = n,
+        Pulled::Nothing | Pulled::End => bufs.give_back(work.resp.detach()),
+        Pulled::Failed(why) => {
+            upstream.broke(why);
+            bufs.give_back(work.resp.detach());
+        }
     }
 }
 

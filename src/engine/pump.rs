@@ -86,6 +86,7 @@ impl<N: Net> Engine<N> {
             }
         };
         match after {
+            // As concluding would, for the price of a call less.
             After::Write(stage) => self.write_later(key, stage),
             after => self.conclude(net, key, after),
         }

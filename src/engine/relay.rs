@@ -251,29 +251,31 @@ impl<N: Net> Lanes<'_, N> {
             return Err(Step::Complete);
         }
         let blocked = self.interim_blocked() || self.work.down.holds_bytes();
-        let ahead = std::mem::take(&mut self.work.ahead);
-        if ahead > 0 || !blocked && self.upstream.ready.has(Ready::READ) {
-            match if ahead > 0 { Pulled::Bytes(ahead) } else { self.read_down()? } {
-                Pulled::Bytes(n) => {
-                    moved += n;
-                    self.work.down_at = self.now;
-                    self.exchange.touch();
-                    let filled = self.work.resp.has_memory() && self.work.resp.room() == 0;
-                    self.judge_down()?;
-                    if !self.work.down.holds_bytes() {
-                        self.work.down.note_read::<N>(filled, self.unseen_down());
-                    }
-                    if self.exchange.download_done() {
-                        return Err(Step::Complete);
-                    }
-                    moved += self.write_down()?;
+        let pulled = match std::mem::take(&mut self.work.ahead) {
+            0 if blocked || !self.upstream.ready.has(Ready::READ) => Pulled::Nothing,
+            0 => self.read_down()?,
+            n => Pulled::Bytes(n),
+        };
+        match pulled {
+            Pulled::Bytes(n) => {
+                moved += n;
+                self.work.down_at = self.now;
+                self.exchange.touch();
+                let filled = self.work.resp.has_memory() && self.work.resp.room() == 0;
+                self.judge_down()?;
+                if !self.work.down.holds_bytes() {
+                    self.work.down.note_read::<N>(filled, self.unseen_down());
                 }
-                Pulled::Nothing => {}
-                Pulled::End => return Err(self.ended()),
-                Pulled::Failed(kind) => {
-                    let first = *self.upstream.broken.get_or_insert(kind);
-                    return Err(self.lost(first));
+                if self.exchange.download_done() {
+                    return Err(Step::Complete);
                 }
+                moved += self.write_down()?;
+            }
+            Pulled::Nothing => {}
+            Pulled::End => return Err(self.ended()),
+            Pulled::Failed(kind) => {
+                let first = *self.upstream.broken.get_or_insert(kind);
+                return Err(self.lost(first));
             }
         }
         if self.upstream.broken.is_some() && !self.upstream.ready.has(Ready::READ) {

@@ -80,6 +80,7 @@ fn passed(deeds: &[(usize, Deed)]) -> BTreeMap<usize, Passed> {
             Deed::Failed => passed.failed = true,
             Deed::Aborted => passed.aborted = true,
             Deed::SentEnd => passed.sent_end = true,
+            Deed::Looked => {}
         }
     }
     all

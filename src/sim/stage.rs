@@ -30,6 +30,8 @@ pub(crate) enum Deed {
     /// A read or a write failed.
     Failed,
     SentEnd,
+    /// It looked whether anything lies there.
+    Looked,
     /// It closed by RST. A close by FIN is no deed: it happens where a stream is dropped.
     Aborted,
 }
@@ -87,6 +89,7 @@ impl Net for Tap {
     }
 
     fn is_silent(&mut self, stream: &mut Stream) -> bool {
+        self.deeds.push((stream.end().wire, Deed::Looked));
         self.net.is_silent(stream)
     }
 

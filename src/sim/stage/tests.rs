@@ -273,3 +273,39 @@ fn b8_4_the_rest_of_an_answer_is_waited_for_anew() {
         assert_eq!(stage.heard(&mut client), 100, "seed {seed}");
     }
 }
+
+/// B4.3: between the last look at a connection and a POST that goes over it, nobody else is served.
+#[test]
+fn b4_3_a_post_follows_upon_the_last_look() {
+    let config =
+        Config { reuse_unsafe: ReuseUnsafe::Always, slow_start: false, ..Config::default() };
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    let mut looks = 0;
+    for seed in 0..50 {
+        let mut stage = stage(seed, config.clone());
+        let mut clients: Vec<_> = (0..6).map(|_| stage.dial([10, 0, 0, 1].into())).collect();
+        clients.iter_mut().for_each(|client| stage.says(client, request));
+        let mut backends: Vec<_> = std::iter::from_fn(|| stage.accept(0)).collect();
+        for backend in &mut backends {
+            stage.heard(backend);
+            stage.says(backend, ANSWER);
+        }
+        for client in &mut clients {
+            stage.heard(client);
+            stage.write(client, &post[..post.len() - 1]);
+        }
+        stage.settle();
+        for client in &mut clients {
+            stage.write(client, &post[post.len() - 1..]);
+        }
+        let before = stage.deeds().len();
+        stage.settle();
+        for two in stage.deeds()[before..].windows(2).filter(|two| two[0].1 == Deed::Looked) {
+            let follows = two[1].0 == two[0].0 && matches!(two[1].1, Deed::Wrote(_));
+            assert!(follows, "seed {seed}: {two:?}");
+            looks += 1;
+        }
+    }
+    assert!(looks > 60, "{looks}");
+}
