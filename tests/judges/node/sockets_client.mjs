@@ -90,6 +90,16 @@ function ask(agent, path) {
   });
 }
 
+// How the server saw the end of `/echo?NAME`, as soon as it has.
+async function ended(name) {
+  for (let n = 0; n < 40; n++) {
+    await sleep(50);
+    const seen = await (await open(`/ended?${name}`)).text();
+    if (seen !== 'not yet') return seen;
+  }
+  throw new Error('the server did not see it within 2 s');
+}
+
 const checks = {
   '1,000 echo frames of 0 B to 1 MB': () => echoed(1000, false),
   '100 echo frames, compressed': () => echoed(100, true),
@@ -105,11 +115,10 @@ const checks = {
     other.ws.close();
   },
   async 'the client closes: code and reason'() {
-    const { ws, next } = await open('/echo');
+    const { ws, next } = await open('/echo?node-closes');
     ws.close(4567, 'I have seen enough');
     same('our own', (await next()).code, 4567);
-    await sleep(100);
-    same('as the server saw it', await (await open('/ended')).text(), '4567 I have seen enough');
+    same('as the server saw it', await ended('node-closes'), '4567 I have seen enough');
   },
   async 'the server closes: code and reason'() {
     const { next } = await open('/close');
@@ -151,15 +160,11 @@ const checks = {
     await Promise.all(Array.from({ length: 100 }, (_, n) => one(n)));
   },
   async 'a client vanishes'() {
-    const { ws, text } = await open('/echo');
+    const { ws, text } = await open('/echo?node-vanishes');
     ws.send('x');
     await text();
     ws.terminate();
-    for (let n = 0; n < 40; n++) {
-      await sleep(50);
-      if ((await (await open('/ended')).text()).startsWith('1006')) return;
-    }
-    throw new Error('the server did not see it within 2 s');
+    same('code', (await ended('node-vanishes')).split(' ')[0], '1006');
   },
   async '8 s of idleness'() {
     const { ws, text } = await open('/echo');

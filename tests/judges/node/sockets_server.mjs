@@ -4,7 +4,8 @@ import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 
 const { WebSocketServer } = createRequire(process.env.JUDGES_WS)('ws');
-const ended = ['none'];
+// Path to how its socket ended: a check asks for its own, others may still be ending.
+const ended = new Map();
 const server = createServer((_, response) => response.end('not upgraded\n'));
 const maxPayload = 2 << 20;
 const sockets = new WebSocketServer({ noServer: true, maxPayload, perMessageDeflate: true });
@@ -30,7 +31,7 @@ function serve(ws, path) {
   if (path.startsWith('/hello')) ws.send('hello');
   if (path.startsWith('/close')) return ws.close(4001, 'enough');
   if (path.startsWith('/ended')) {
-    ws.send(ended.at(-1));
+    ws.send(ended.get(path.replace('/ended', '/echo')) ?? 'not yet');
     return ws.close(1000);
   }
   if (path.startsWith('/ping')) {
@@ -38,7 +39,7 @@ function serve(ws, path) {
     ws.ping('are you there');
   }
   ws.on('message', (data, binary) => ws.send(data, { binary }));
-  ws.on('close', (code, reason) => ended.push(`${code} ${reason}`));
+  ws.on('close', (code, reason) => ended.set(path, `${code} ${reason}`));
 }
 
 server.listen(Number(process.argv[2]), '127.0.0.1', () => {

@@ -49,13 +49,22 @@ async def pings(url):
         same("the server's ping", await asyncio.wait_for(socket.recv(), 5), "the pong came")
 
 
+async def ended(url, name):
+    """How the server saw the end of `/echo?NAME`, as soon as it has."""
+    for _ in range(40):
+        await asyncio.sleep(0.05)
+        async with connect(url + f"/ended?{name}", **OPTIONS) as socket:
+            seen = await socket.recv()
+        if seen != "not yet":
+            return seen
+    raise Wrong("the server did not see it within 2 s")
+
+
 async def closes(url):
-    async with connect(url + "/echo", **OPTIONS) as socket:
+    async with connect(url + "/echo?python-closes", **OPTIONS) as socket:
         await socket.close(4567, "I have seen enough")
         same("our own", socket.close_code, 4567)
-    await asyncio.sleep(0.1)
-    async with connect(url + "/ended", **OPTIONS) as socket:
-        same("as the server saw it", await socket.recv(), "4567 I have seen enough")
+    same("as the server saw it", await ended(url, "python-closes"), "4567 I have seen enough")
 
 
 async def closed(url):
@@ -118,16 +127,11 @@ async def crowd(url):
 
 async def vanishes(url):
     """A client that goes without a word is seen by the server: 1006, no close frame."""
-    socket = await connect(url + "/echo", **OPTIONS)
+    socket = await connect(url + "/echo?python-vanishes", **OPTIONS)
     await socket.send("x")
     await socket.recv()
     socket.transport.abort()
-    for _ in range(40):
-        await asyncio.sleep(0.05)
-        async with connect(url + "/ended", **OPTIONS) as other:
-            if (await other.recv()).startswith("1006"):
-                return
-    raise Wrong("the server did not see it within 2 s")
+    same("code", (await ended(url, "python-vanishes")).split(" ")[0], "1006")
 
 
 CHECKS = [

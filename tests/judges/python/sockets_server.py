@@ -8,7 +8,8 @@ import sys
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
-ENDED = ["none"]
+# Path to how its socket ended: a check asks for its own, others may still be ending.
+ENDED = {}
 
 
 def refuse(connection, request):
@@ -27,7 +28,7 @@ async def handle(socket):
         await socket.close(4001, "enough")
         return
     elif path.startswith("/ended"):
-        await socket.send(ENDED[-1])
+        await socket.send(ENDED.get(path.replace("/ended", "/echo"), "not yet"))
         return
     elif path.startswith("/ping"):
         waiter = await socket.ping(b"are you there")
@@ -38,7 +39,7 @@ async def handle(socket):
             await socket.send(message)
     except ConnectionClosed:
         pass  # any end but 1000 and 1001
-    ENDED.append(f"{socket.close_code} {socket.close_reason}")
+    ENDED[path] = f"{socket.close_code} {socket.close_reason}"
 
 
 async def main():
