@@ -36,7 +36,7 @@ use super::services::{Asked, Chosen, Depth, ServiceId, Services};
 const CATCH_ALL: &str = "*";
 
 /// How many exchanges that are over are kept.
-const KEPT_EXCHANGES: usize = 256;
+const KEPT_EXCHANGES: usize = 1024;
 
 /// Makes a balancer for a service.
 pub(crate) type Balancing = Box<dyn Fn(&str) -> Box<dyn Balancer> + Send>;
