@@ -12,19 +12,6 @@ connections=${CONNECTIONS:-64}
 target=${CARGO_TARGET_DIR:-target}
 source benches/started.sh
 
-# The address that stands after "listening on" in a file, as soon as it is there.
-address_in() {
-    for _ in $(seq 200); do
-        if grep -q 'listening on .*:[0-9]' "$1" 2>/dev/null; then
-            sed -n 's/.*listening on //p' "$1" | head -n 1
-            return
-        fi
-        sleep 0.05
-    done
-    echo "syscalls: nothing listens: $(cat "$1")" >&2
-    return 1
-}
-
 load() {
     "$target/release/examples/load" "$proxy" /s/v1/hello -c "$connections" -n "$1"
 }
