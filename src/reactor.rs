@@ -208,10 +208,15 @@ impl Reactor {
         self.now = Ms(whole_ms(self.start.elapsed()));
         let mut woken = self.more_commands;
         self.engine.tick(self.now);
+        let mut count = 0;
         for event in &self.events {
+            count += 1;
             let source = Source::unpack(event.token().0 as u64);
             woken |= source == Source::Waker;
             self.engine.note(source, seen(event));
+        }
+        if count == EVENTS {
+            self.engine.hurry();
         }
         if woken {
             self.take_commands();

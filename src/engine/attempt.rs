@@ -55,9 +55,10 @@ impl<N: Net> Engine<N> {
                 return self.wait(key, work, exchange, Reason::NoEndpoint);
             };
             let pooled = self.take_pooled(net, key, &exchange, peer);
-            if pooled.is_none() && self.connects_left == 0 {
+            if pooled.is_none() && !self.line.may_connect() {
+                self.line.join(key);
                 work.phase = Phase::Held(exchange);
-                return After::Later(Stage::Busy(work));
+                return After::Wait(Stage::Busy(work));
             }
             work.attempts += 1;
             work.attempt_at = self.now;
@@ -93,7 +94,7 @@ impl<N: Net> Engine<N> {
         }
     }
 
-    /// A request that came in a turn with too many new connections goes on in this one. Its
+    /// A request that came in a turn with too many new connections is called from the line. Its
     /// endpoint is chosen anew: others have been given work since.
     pub(super) fn held(
         &mut self,
@@ -102,6 +103,10 @@ impl<N: Net> Engine<N> {
         mut work: Box<Work>,
         mut exchange: Box<Exchange>,
     ) -> After {
+        if !self.line.is_calling() {
+            work.phase = Phase::Held(exchange);
+            return After::Wait(Stage::Busy(work));
+        }
         let crowded = work.trip.service.is_some_and(|service| self.is_crowded(service));
         if crowded || !matches!(self.desk.again(&mut work.trip), Chosen::Peer(_)) {
             work.trip.peer = None;
@@ -168,7 +173,7 @@ impl<N: Net> Engine<N> {
         let address = address.ok_or(gone)?;
         let coming = !exchange.upload.is_done();
         self.stats.connects += 1;
-        self.connects_left = self.connects_left.saturating_sub(1);
+        self.line.connected();
         let mut result = net.connect(&address);
         if result.as_ref().is_err_and(is_ours) && self.close_oldest_idle() {
             result = net.connect(&address);

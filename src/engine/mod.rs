@@ -15,7 +15,8 @@
 //!             |       '- route, choose, plan                  (desk.rs)
 //!             '- accept                                       (accept.rs)
 //!   attempt.rs: connect, take from the pool, lose, try again, park; hedge.rs: two connects at
-//!   once; room.rs: waiting for an endpoint; unwatched.rs: new clients that need no events
+//!   once; line.rs: few of them in a turn; room.rs: waiting for an endpoint; unwatched.rs: new
+//!   clients that need no events
 //! ```
 //!
 //! What a connection wants next is worked out from its stage and its buffers each time, never
@@ -33,6 +34,7 @@ mod desk;
 mod drain;
 mod finish;
 mod hedge;
+mod line;
 mod passes;
 mod peers;
 mod pump;
@@ -66,6 +68,7 @@ use check::{CHECKS, Checks};
 use client::{Client, UpState, Upstream, Work};
 use desk::{Balancing, Desk};
 use drain::Life;
+use line::Line;
 use passes::Passes;
 use peers::Peers;
 use room::Rooms;
@@ -135,8 +138,9 @@ pub(crate) struct Engine<N: Net> {
     turn: Vec<Key>,
     /// How many bytes each of them may move in this turn.
     share_bytes: usize,
-    /// How many connections may still be made in this turn.
-    connects_left: u32,
+    line: Line,
+    /// The kernel has more events than it told.
+    hurried: bool,
     starved: Starved,
     unwatched: Unwatched,
     /// Room for the lines of a head, while one is looked at.
@@ -169,7 +173,8 @@ impl<N: Net> Engine<N> {
             queue: Vec::new(),
             turn: Vec::new(),
             share_bytes: 0,
-            connects_left: 0,
+            line: Line::default(),
+            hurried: false,
             starved: Starved::default(),
             unwatched: Unwatched::default(),
             slots: Slots::default(),
@@ -251,6 +256,11 @@ impl<N: Net> Engine<N> {
         }
     }
 
+    /// There are more events than have been noted: the next run shall not take long.
+    pub(crate) fn hurry(&mut self) {
+        self.hurried = true;
+    }
+
     /// What another thread asked for.
     pub(crate) fn command(&mut self, command: Command, now: Ms) {
         self.tick(now);
@@ -289,8 +299,9 @@ impl<N: Net> Engine<N> {
         }
         self.share_bytes = self.share();
         self.passes.begin(self.queue.len());
-        self.connects_left = pump::CONNECTS;
+        self.line.begin(std::mem::take(&mut self.hurried));
         self.expire(net);
+        self.serve_line(net);
         match self.life {
             Life::Serving if self.may_accept() => self.accept_all(net),
             Life::Serving => {}
@@ -306,6 +317,7 @@ impl<N: Net> Engine<N> {
         self.close_disowned();
         self.mind_pipes();
         self.sweep_timers();
+        self.tidy_line();
         if self.desk.draining {
             self.end_drain(net);
         }
@@ -358,7 +370,8 @@ impl<N: Net> Engine<N> {
     /// Whether there is work that no event will announce.
     pub(crate) fn has_work(&self) -> bool {
         let ended = matches!(self.life, Life::Ended);
-        !ended && (!self.queue.is_empty() || self.out_of_time() || self.may_accept())
+        let called = !self.queue.is_empty() || !self.line.is_empty();
+        !ended && (called || self.out_of_time() || self.may_accept())
     }
 
     /// When to run again at the latest, even if nothing happens.

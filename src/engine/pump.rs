@@ -26,11 +26,8 @@ const TURN_BYTES: usize = 4 * 1024 * 1024;
 /// The most that one client gets of it, and the least.
 const MOST_BYTES: usize = 256 * 1024;
 const LEAST_BYTES: usize = 4 * 1024;
-/// How many connections to endpoints one turn makes, 5 ms of work or so: who rides one that stands
-/// does not wait behind a burst of those who need a new one.
-pub(super) const CONNECTS: u32 = 64;
 /// How many clients that have sent their end are served in one turn: most only have to be closed.
-pub(super) const LEAVES: u32 = 128;
+pub(super) const LEAVES: u32 = 32;
 /// What an answer costs of it at least: pipelined requests with tiny answers are more work than
 /// their bytes.
 const ANSWER_BYTES: usize = 8 * 1024;

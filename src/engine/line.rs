@@ -1,0 +1,111 @@
+//! The line of those who need a new connection to their endpoint.
+//!
+//! A connect costs some 40 us: a burst of thousands that need one would hold the turns of everybody
+//! else for a tenth of a second. So a turn makes a few, and who gets none stands in line:
+//!
+//! ```text
+//!   a turn's connects   [ called from the line, in order: 3/4 ] [ who comes in it: the rest ]
+//!                                      ^                                  | nothing is left
+//!                                      '------- the end of the line <-----'
+//! ```
+//!
+//! Those who come keep a part, so that nobody stands behind a burst that came before him, and the
+//! line keeps the larger one, so that it gets shorter whoever comes. This file does not know how a
+//! connection is made.
+
+use std::collections::VecDeque;
+
+use crate::keys::Key;
+use crate::net::Net;
+
+use super::Engine;
+use super::client::{Phase, Stage};
+
+/// How many connections to endpoints one turn makes, 3 ms of work or so.
+const CONNECTS: u32 = 64;
+/// The part of them if the kernel has more events than a turn takes: those behind are heard soon.
+const HURRIED: u32 = 4;
+/// The part of them that is left to those who come in this turn.
+const NEWCOMERS: u32 = 4;
+
+/// Who waits for a connect, and how many this turn still makes.
+#[derive(Debug)]
+pub(super) struct Line {
+    queue: VecDeque<Key>,
+    most: u32,
+    left: u32,
+    /// The one who is served now has been called.
+    calling: bool,
+}
+
+impl Default for Line {
+    fn default() -> Line {
+        Line { queue: VecDeque::new(), most: CONNECTS, left: 0, calling: false }
+    }
+}
+
+impl Line {
+    /// A turn begins; `hurried` if there are more events than it takes.
+    pub(super) fn begin(&mut self, hurried: bool) {
+        self.left = if hurried { (self.most / HURRIED).max(1) } else { self.most };
+    }
+
+    /// Whether a request that needs a new connection may have one now.
+    pub(super) fn may_connect(&self) -> bool {
+        self.left > 0
+    }
+
+    /// Whether the one who is served has been called, and not woken by something else.
+    pub(super) fn is_calling(&self) -> bool {
+        self.calling
+    }
+
+    /// A connection has been made, or tried.
+    pub(super) fn connected(&mut self) {
+        self.left = self.left.saturating_sub(1);
+    }
+
+    /// Nothing was left for `key`. Who was called stays the first.
+    pub(super) fn join(&mut self, key: Key) {
+        if self.calling { self.queue.push_front(key) } else { self.queue.push_back(key) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+impl<N: Net> Engine<N> {
+    /// A turn makes so many connects, for the simulator: its worlds are small.
+    #[cfg(test)]
+    pub(crate) fn narrow(&mut self, most: u32) {
+        self.line.most = most;
+    }
+
+    /// Serves those whose turn it is. Their endpoints are chosen anew (`Engine::held`).
+    pub(super) fn serve_line(&mut self, net: &mut N) {
+        let most = self.line.left - self.line.left / NEWCOMERS;
+        for _ in 0..most {
+            self.tidy_line();
+            if !self.line.may_connect() {
+                return;
+            }
+            let Some(key) = self.line.queue.pop_front() else { return };
+            self.line.calling = true;
+            self.pump(net, key);
+            self.line.calling = false;
+        }
+    }
+
+    /// Those at the front who have gone, or been given up, are not called.
+    pub(super) fn tidy_line(&mut self) {
+        while let Some(&key) = self.line.queue.front() {
+            if let Some(Stage::Busy(work)) = self.clients.get(key).map(|client| &client.stage) {
+                if matches!(work.phase, Phase::Held(_)) {
+                    return;
+                }
+            }
+            self.line.queue.pop_front();
+        }
+    }
+}
