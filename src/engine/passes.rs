@@ -36,6 +36,7 @@ const SHORT_BYTES: usize = 4 * 1024;
 pub(super) struct Passes {
     outbox: Vec<Key>,
     open: bool,
+    writing: bool,
 }
 
 impl Passes {
@@ -114,16 +115,31 @@ impl<N: Net> Engine<N> {
         }
     }
 
+    /// A client has moved all that it may in this turn. Those in the outbox wait for nobody else:
+    /// what leaves now is answered while others are served, and what leaves at the end of a long
+    /// turn is answered just too late for the next one.
+    #[cold]
+    pub(super) fn spent(&mut self, net: &mut N, key: Key, stage: Stage) {
+        self.conclude(net, key, After::Later(stage));
+        self.write_all(net);
+    }
+
     /// Third pass: everybody in the outbox writes, and those who come into it by that.
+    #[inline(never)]
     pub(super) fn write_all(&mut self, net: &mut N) {
+        if std::mem::replace(&mut self.passes.writing, true) {
+            return;
+        }
         let mut next = 0;
         while let Some(&key) = self.passes.outbox.get(next) {
             next += 1;
             self.write_one(net, key);
         }
         self.passes.outbox.clear();
+        self.passes.writing = false;
     }
 
+    #[inline(always)]
     fn write_one(&mut self, net: &mut N, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let Stage::Busy(work) = &mut client.stage else { return };

@@ -78,7 +78,7 @@ impl<N: Net> Engine<N> {
             };
             match after {
                 After::Continue(next) if budget > 0 => stage = next,
-                After::Continue(next) => break After::Later(next),
+                After::Continue(next) => return self.spent(net, key, next),
                 after => break after,
             }
         };

@@ -309,3 +309,61 @@ fn b4_3_a_post_follows_upon_the_last_look() {
     }
     assert!(looks > 60, "{looks}");
 }
+
+/// B8.1: who writes in the third pass does not wait for others than the first who moves all that he
+/// may: what left at the end of a long turn would be answered in the turn after the next.
+#[test]
+fn b8_1_nobody_writes_behind_those_who_move_much() {
+    let config =
+        Config { reuse_unsafe: ReuseUnsafe::Always, slow_start: false, ..Config::default() };
+    let warm = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    // Answered by ourselves, each as dear as 8 KiB of payload.
+    let much = b"OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n".repeat(40);
+    let texts: [&[u8]; 4] = [
+        b"GET /get HTTP/1.1\r\nHost: a\r\n\r\n",
+        &much,
+        b"POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        b"GET /last HTTP/1.1\r\nHost: a\r\n\r\n",
+    ];
+    let mut seen = 0;
+    for seed in 0..200 {
+        let mut stage = stage(seed, config.clone());
+        let mut clients: Vec<_> = (0..4).map(|_| stage.dial([10, 0, 0, 1].into())).collect();
+        clients.iter_mut().for_each(|client| stage.says(client, warm));
+        let mut backends: Vec<_> = std::iter::from_fn(|| stage.accept(0)).collect();
+        for backend in &mut backends {
+            stage.heard(backend);
+            stage.says(backend, ANSWER);
+        }
+        clients.iter_mut().for_each(|client| {
+            stage.heard(client);
+        });
+        let said = clients.iter_mut().zip(texts).map(|(c, text)| stage.write(c, text));
+        if said.collect::<Vec<_>>() != texts.map(|text| Some(text.len())) {
+            continue;
+        }
+        let before = stage.deeds().len();
+        stage.turn(true);
+        let deeds = &stage.deeds()[before..];
+        let at = |word: &str, reads: bool| {
+            deeds.iter().position(|(_, deed)| match deed {
+                Deed::Read(bytes) if reads => bytes.starts_with(word.as_bytes()),
+                Deed::Wrote(bytes) if !reads => bytes.starts_with(word.as_bytes()),
+                _ => false,
+            })
+        };
+        let order = ["GET /get", "OPTIONS", "POST /post"].map(|word| at(word, true));
+        let is_answer = |(_, deed): &&(usize, Deed)| match deed {
+            Deed::Wrote(bytes) => bytes.ends_with(b"as it may.\n"),
+            _ => false,
+        };
+        let answers = deeds.iter().filter(is_answer).count();
+        if order.contains(&None) || !order.is_sorted() || answers < 32 {
+            continue;
+        }
+        let (get, post) = (at("GET /get", false), at("POST /post", false));
+        assert!(get.is_some() && get < post, "seed {seed}: {get:?}, {post:?}");
+        seen += 1;
+    }
+    assert!(seen > 5, "{seen}");
+}
