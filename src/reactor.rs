@@ -208,15 +208,10 @@ impl Reactor {
         self.now = Ms(whole_ms(self.start.elapsed()));
         let mut woken = self.more_commands;
         self.engine.tick(self.now);
-        let mut count = 0;
         for event in &self.events {
-            count += 1;
             let source = Source::unpack(event.token().0 as u64);
             woken |= source == Source::Waker;
             self.engine.note(source, seen(event));
-        }
-        if count == EVENTS {
-            self.engine.hurry();
         }
         if woken {
             self.take_commands();
@@ -266,6 +261,9 @@ fn clock() -> Instant {
 
 /// What an event says, in the engine's words.
 fn seen(event: &mio::event::Event) -> Ready {
+    if event.is_error() || event.is_write_closed() {
+        return Ready::READ.with(Ready::WRITE).with(Ready::END).with(Ready::GONE);
+    }
     let mut seen = Ready::NONE;
     if event.is_readable() {
         seen = seen.with(Ready::READ);
@@ -275,9 +273,6 @@ fn seen(event: &mio::event::Event) -> Ready {
     }
     if event.is_read_closed() {
         seen = seen.with(Ready::READ).with(Ready::END);
-    }
-    if event.is_error() || event.is_write_closed() {
-        seen = seen.with(Ready::READ).with(Ready::WRITE).with(Ready::END).with(Ready::GONE);
     }
     seen
 }

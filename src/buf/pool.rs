@@ -104,16 +104,11 @@ impl BufPool {
         lends
     }
 
-    /// Takes a piece of `bytes` back, as [`BufPool::give_back`], but leaves it where it is, unless
-    /// `kept` others left like that are already a sixteenth of the ceiling. Gives whether it did.
+    /// Takes a piece of `bytes` back, as [`BufPool::give_back`], but leaves it where it is.
     #[inline(always)]
-    pub(crate) fn keep(&mut self, bytes: usize, kept: usize) -> bool {
-        let keeps = kept * bytes < self.ceiling_bytes / 16;
-        if keeps {
-            self.lent_bytes -= bytes;
-            self.returned = true;
-        }
-        keeps
+    pub(crate) fn keep(&mut self, bytes: usize) {
+        self.lent_bytes -= bytes;
+        self.returned = true;
     }
 
     /// A piece of at least `bytes`, ceiling or not: for answers of a hook that are larger than what
@@ -184,15 +179,5 @@ mod tests {
         assert_eq!(pool.lent_bytes(), 0);
         assert_eq!(pool.lend(SMALL_BYTES + 1, Purpose::Answer).unwrap().len(), 16384 + 1024);
         assert!(pool.lend(1, Purpose::Head).is_none(), "17 KiB of 32 are lent");
-    }
-
-    #[test]
-    fn what_is_left_elsewhere_is_a_sixteenth_of_the_ceiling() {
-        let mut pool = BufPool::new(16384, 32 * SMALL_BYTES);
-        for _ in 0..4 {
-            assert!(pool.lend_again(SMALL_BYTES, Purpose::Head));
-        }
-        let kept = (0..4).take_while(|kept| pool.keep(SMALL_BYTES, *kept)).count();
-        assert_eq!((kept, pool.lent_bytes()), (2, 2 * SMALL_BYTES));
     }
 }

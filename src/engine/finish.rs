@@ -19,9 +19,16 @@ use super::pump::After;
 use super::splice::send;
 use super::timers::Timers;
 
-/// How many unused works are kept. As many requests at once ask the allocator for nothing, which
-/// would cost each of them 2,000 instructions.
-const KEPT_WORKS: usize = 1024;
+/// How many unused works are kept, with the memory that their next head needs, and how large a part
+/// of all memory that may be. As many requests at once ask the allocator for nothing, which would
+/// cost each of them 2,000 instructions.
+const SPARE_WORKS: usize = 1024;
+const SPARE_PART: usize = 16;
+
+/// How many works are kept where so much memory may be lent.
+pub(super) fn spare_works(memory_bytes: usize) -> usize {
+    SPARE_WORKS.min(memory_bytes / SPARE_PART / SMALL_BYTES)
+}
 
 /// A work for a new request, with memory to read into; `None` if there is none left for that.
 #[allow(clippy::vec_box, reason = "lent to a client by its box, without a copy")]
@@ -296,17 +303,15 @@ impl<N: Net> Engine<N> {
     pub(super) fn give_back(&mut self, mut work: Box<Work>) {
         debug_assert!(work.link.is_none());
         self.pipes.discard_both(&mut work);
-        let kept = self.spare.len();
-        if kept < KEPT_WORKS
-            && work.req.capacity() == SMALL_BYTES
-            && self.bufs.keep(SMALL_BYTES, kept)
-        {
+        let is_kept = self.spare.len() < self.spare_most;
+        if is_kept && work.req.capacity() == SMALL_BYTES {
+            self.bufs.keep(SMALL_BYTES);
             work.req.reset();
         } else {
             self.bufs.give_back(work.req.detach());
         }
         self.bufs.give_back(work.resp.detach());
-        if kept < KEPT_WORKS {
+        if is_kept {
             self.spare.push(work);
         }
     }

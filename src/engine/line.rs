@@ -23,8 +23,10 @@ use super::client::{Phase, Stage};
 
 /// How many connections to endpoints one turn makes, 3 ms of work or so.
 const CONNECTS: u32 = 64;
-/// The part of them if the kernel has more events than a turn takes: those behind are heard soon.
+/// The part of them if something has happened to so many clients in a turn that there may be more
+/// events than it was told of (a wait gives 256 at most): those behind shall be heard soon.
 const HURRIED: u32 = 4;
+const MANY: usize = 192;
 /// The part of them that is left to those who come in this turn.
 const NEWCOMERS: u32 = 4;
 
@@ -33,6 +35,7 @@ const NEWCOMERS: u32 = 4;
 pub(super) struct Line {
     queue: VecDeque<Key>,
     most: u32,
+    many: usize,
     left: u32,
     /// The one who is served now has been called.
     calling: bool,
@@ -40,14 +43,14 @@ pub(super) struct Line {
 
 impl Default for Line {
     fn default() -> Line {
-        Line { queue: VecDeque::new(), most: CONNECTS, left: 0, calling: false }
+        Line { queue: VecDeque::new(), most: CONNECTS, many: MANY, left: 0, calling: false }
     }
 }
 
 impl Line {
-    /// A turn begins; `hurried` if there are more events than it takes.
-    pub(super) fn begin(&mut self, hurried: bool) {
-        self.left = if hurried { (self.most / HURRIED).max(1) } else { self.most };
+    /// A turn begins, in which something has happened to so many clients.
+    pub(super) fn begin(&mut self, clients: usize) {
+        self.left = if clients < self.many { self.most } else { (self.most / HURRIED).max(1) };
     }
 
     /// Whether a request that needs a new connection may have one now.
@@ -76,10 +79,11 @@ impl Line {
 }
 
 impl<N: Net> Engine<N> {
-    /// A turn makes so many connects, for the simulator: its worlds are small.
+    /// A turn makes `most` connects, and few if something has happened to `many` clients: for the
+    /// simulator, whose worlds are small.
     #[cfg(test)]
-    pub(crate) fn narrow(&mut self, most: u32) {
-        self.line.most = most;
+    pub(crate) fn narrow(&mut self, most: u32, many: usize) {
+        (self.line.most, self.line.many) = (most, many);
     }
 
     /// Serves those whose turn it is. Their endpoints are chosen anew (`Engine::held`).

@@ -139,8 +139,6 @@ pub(crate) struct Engine<N: Net> {
     /// How many bytes each of them may move in this turn.
     share_bytes: usize,
     line: Line,
-    /// The kernel has more events than it told.
-    hurried: bool,
     starved: Starved,
     unwatched: Unwatched,
     /// Room for the lines of a head, while one is looked at.
@@ -151,6 +149,7 @@ pub(crate) struct Engine<N: Net> {
     /// Works that nobody uses, the one returned last on top.
     #[allow(clippy::vec_box, reason = "lent to a client by its box, without a copy")]
     spare: Vec<Box<Work>>,
+    spare_most: usize,
     stats: Stats,
     now: Ms,
     life: Life,
@@ -174,13 +173,13 @@ impl<N: Net> Engine<N> {
             turn: Vec::new(),
             share_bytes: 0,
             line: Line::default(),
-            hurried: false,
             starved: Starved::default(),
             unwatched: Unwatched::default(),
             slots: Slots::default(),
             rooms: Rooms::new(),
             checks: Checks::default(),
             spare: Vec::new(),
+            spare_most: finish::spare_works(config.memory_bytes),
             stats: Stats::default(),
             now: Ms::ZERO,
             life: Life::Serving,
@@ -256,11 +255,6 @@ impl<N: Net> Engine<N> {
         }
     }
 
-    /// There are more events than have been noted: the next run shall not take long.
-    pub(crate) fn hurry(&mut self) {
-        self.hurried = true;
-    }
-
     /// What another thread asked for.
     pub(crate) fn command(&mut self, command: Command, now: Ms) {
         self.tick(now);
@@ -299,7 +293,7 @@ impl<N: Net> Engine<N> {
         }
         self.share_bytes = self.share();
         self.passes.begin(self.queue.len());
-        self.line.begin(std::mem::take(&mut self.hurried));
+        self.line.begin(self.queue.len());
         self.expire(net);
         self.serve_line(net);
         match self.life {

@@ -109,8 +109,6 @@ struct World {
     draining: Option<Ms>,
     /// Something was commanded in this turn.
     commanded: bool,
-    /// A turn makes few new connections, and sometimes even fewer.
-    narrow: Option<Dice>,
 }
 
 impl World {
@@ -144,10 +142,9 @@ impl World {
         let commuting = Ms(dice.between(1, 40) as u64);
         let mut engine = Engine::new(setup, 1);
         let mut narrow = Dice::new(seed, 5);
-        let narrow = narrow.chance(30).then(|| {
-            engine.narrow(narrow.between(1, 6) as u32);
-            narrow
-        });
+        if narrow.chance(30) {
+            engine.narrow(narrow.between(1, 6) as u32, narrow.between(1, 6));
+        }
         World {
             engine,
             net,
@@ -163,7 +160,6 @@ impl World {
             commuting,
             draining: fate.chance(20).then(|| Ms(fate.between(1, 600) as u64)),
             commanded: false,
-            narrow,
         }
     }
 
@@ -299,9 +295,6 @@ impl World {
         self.engine.tick(self.now);
         for (source, ready) in events {
             self.engine.note(source, ready);
-        }
-        if self.narrow.as_mut().is_some_and(|dice| dice.chance(20)) {
-            self.engine.hurry();
         }
         let before = {
             let mut wires = self.net.wires();
