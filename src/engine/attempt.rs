@@ -395,10 +395,10 @@ impl<N: Net> Engine<N> {
     }
 }
 
-/// Takes an answer back of which nothing was forwarded: then its end is a 502 of ours and not a
-/// cut (`B7.2`).
+/// Takes an answer back of which nothing was forwarded, but perhaps interim responses: then its end
+/// is a 502 of ours and not a cut (`B7.2`).
 pub(super) fn take_back(work: &mut Work, exchange: &mut Exchange) {
-    if exchange.answering() && work.response_bytes == 0 {
+    if exchange.answering() && work.response_bytes == work.interim_bytes {
         exchange.unanswer();
         work.status = 0;
         work.resp.give_up();

@@ -135,6 +135,8 @@ pub(crate) struct Work {
     pub(crate) attempts: u32,
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
+    /// How many of them were interim responses, once there is an answer.
+    pub(crate) interim_bytes: u64,
 }
 
 impl Work {
@@ -166,6 +168,7 @@ impl Work {
             attempts: 0,
             request_bytes: 0,
             response_bytes: 0,
+            interim_bytes: 0,
         }
     }
 

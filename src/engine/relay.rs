@@ -450,6 +450,7 @@ impl<N: Net> Lanes<'_, N> {
         }
         if !facts.is_interim() {
             self.work.status = facts.status;
+            self.work.interim_bytes = self.work.response_bytes;
             if let Body::Length(total) = facts.body {
                 // What is here whole already cannot break off.
                 let long = self.desk.config.resume && total > (resp.fresh().len() - len) as u64;

@@ -279,3 +279,18 @@ fn b7_2_nothing_forwarded_is_a_502() {
     assert_eq!(answer.status(), 502, "{}", answer.head_text());
     assert_eq!(client.get("/x").status(), 502, "the client's connection lives on");
 }
+
+/// B7.2: an interim response is no part of the answer: one that is malformed behind it is a 502.
+#[test]
+fn b7_2_nothing_but_an_interim_response_forwarded_is_a_502() {
+    let bytes = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\
+        \r\nzz\r\n";
+    let origin = Origin::answering(bytes);
+    let proxy = Pointsman::before(origin.addr, &[]);
+    let mut client = proxy.client();
+    for round in 0..2 {
+        client.send("GET /x HTTP/1.1\r\nHost: t\r\n\r\n");
+        let statuses = [(); 2].map(|()| client.try_answer("GET").map(|answer| answer.status()));
+        assert!(matches!(statuses, [Ok(103), Ok(502)]), "round {round}: {statuses:?}");
+    }
+}
