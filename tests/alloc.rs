@@ -95,7 +95,7 @@ impl Peers {
     }
 }
 
-/// So many clients: 1,000 requests after as many to warm up, and not one (re)allocation.
+/// So many clients: 1,000 requests after at least as many, and not one (re)allocation.
 fn judge(clients: usize) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     listener.set_nonblocking(true).expect("non-blocking");

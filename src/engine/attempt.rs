@@ -103,7 +103,7 @@ impl<N: Net> Engine<N> {
         mut work: Box<Work>,
         mut exchange: Box<Exchange>,
     ) -> After {
-        if !self.line.is_calling() {
+        if !self.line.is_calling(key) {
             work.phase = Phase::Held(exchange);
             return After::Wait(Stage::Busy(work));
         }
@@ -113,7 +113,9 @@ impl<N: Net> Engine<N> {
         } else if let Err(reason) = self.readdress(&mut work, &mut exchange) {
             return self.turn_away(key, work, exchange, reason);
         }
-        self.engage(net, key, work, exchange)
+        let after = self.engage(net, key, work, exchange);
+        self.line.has_answered();
+        after
     }
 
     /// A used connection for the request, if it may ride one (`B4.3`); the exchange holds it now.

@@ -217,9 +217,8 @@ pub(crate) struct Hedge {
 
 impl<S> Client<S> {
     /// Its turn has come: what it is doing, which is out of its place meanwhile, and whether it is
-    /// gone.
+    /// gone. If it is queued as well, it stays so: it is still in the queue.
     pub(super) fn take_up(&mut self) -> (Stage, bool) {
-        self.queued = false;
         (std::mem::take(&mut self.stage), self.ready.has(Ready::GONE))
     }
 

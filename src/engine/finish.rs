@@ -19,9 +19,9 @@ use super::pump::After;
 use super::splice::send;
 use super::timers::Timers;
 
-/// How many unused works are kept, with the memory that their next head needs, and how large a part
-/// of all memory that may be. As many requests at once ask the allocator for nothing, which would
-/// cost each of them 2,000 instructions.
+/// How many unused works are kept, with the memory that their next head needs, and which part of
+/// all memory that may be. So many requests at once need no allocator; it would cost each of them
+/// 2,000 instructions.
 const SPARE_WORKS: usize = 1024;
 const SPARE_PART: usize = 16;
 
@@ -428,6 +428,7 @@ impl<N: Net> Engine<N> {
             }
         }
         self.queue.clear();
+        self.line.clear();
         self.rooms.clear();
         self.timers = Timers::default();
     }

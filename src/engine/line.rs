@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Those who come keep a part, so that nobody stands behind a burst that came before him, and the
-//! line keeps the larger one, so that it gets shorter whoever comes. This file does not know how a
+//! line keeps the larger one, so that it moves whoever comes. This file does not know how a
 //! connection is made.
 
 use std::collections::VecDeque;
@@ -23,11 +23,11 @@ use super::client::{Phase, Stage};
 
 /// How many connections to endpoints one turn makes, 3 ms of work or so.
 const CONNECTS: u32 = 64;
-/// The part of them if something has happened to so many clients in a turn that there may be more
-/// events than it was told of (a wait gives 256 at most): those behind shall be heard soon.
-const HURRIED: u32 = 4;
+/// A turn with so many clients makes one in [`HURRIED`] of them: there may be more events than it
+/// was told of (a wait gives 256 at most), and those behind shall be heard soon.
 const MANY: usize = 192;
-/// The part of them that is left to those who come in this turn.
+const HURRIED: u32 = 4;
+/// One in so many is left to those who come in this turn.
 const NEWCOMERS: u32 = 4;
 
 /// Who waits for a connect, and how many this turn still makes.
@@ -37,13 +37,13 @@ pub(super) struct Line {
     most: u32,
     many: usize,
     left: u32,
-    /// The one who is served now has been called.
-    calling: bool,
+    /// The one who is called now, until it has its connection or stands in line again.
+    calling: Option<Key>,
 }
 
 impl Default for Line {
     fn default() -> Line {
-        Line { queue: VecDeque::new(), most: CONNECTS, many: MANY, left: 0, calling: false }
+        Line { queue: VecDeque::new(), most: CONNECTS, many: MANY, left: 0, calling: None }
     }
 }
 
@@ -58,9 +58,14 @@ impl Line {
         self.left > 0
     }
 
-    /// Whether the one who is served has been called, and not woken by something else.
-    pub(super) fn is_calling(&self) -> bool {
-        self.calling
+    /// Whether `key` has been called, and not woken by something else.
+    pub(super) fn is_calling(&self, key: Key) -> bool {
+        self.calling == Some(key)
+    }
+
+    /// Who was called has been served: what else it asks for is as everybody's.
+    pub(super) fn has_answered(&mut self) {
+        self.calling = None;
     }
 
     /// A connection has been made, or tried.
@@ -70,11 +75,20 @@ impl Line {
 
     /// Nothing was left for `key`. Who was called stays the first.
     pub(super) fn join(&mut self, key: Key) {
-        if self.calling { self.queue.push_front(key) } else { self.queue.push_back(key) }
+        if self.is_calling(key) { self.queue.push_front(key) } else { self.queue.push_back(key) }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// How many a turn may call.
+    pub(super) fn called(&self) -> usize {
+        self.queue.len().min(self.most as usize)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
     }
 }
 
@@ -86,18 +100,20 @@ impl<N: Net> Engine<N> {
         (self.line.most, self.line.many) = (most, many);
     }
 
-    /// Serves those whose turn it is. Their endpoints are chosen anew (`Engine::held`).
+    /// Serves those whose turn it is, one at least. Their endpoints are chosen anew
+    /// (`Engine::held`).
     pub(super) fn serve_line(&mut self, net: &mut N) {
-        let most = self.line.left - self.line.left / NEWCOMERS;
-        for _ in 0..most {
+        self.line.left = self.line.left.max(1);
+        let newcomers = self.line.left / NEWCOMERS;
+        for _ in newcomers..self.line.left {
             self.tidy_line();
-            if !self.line.may_connect() {
+            if self.line.left <= newcomers {
                 return;
             }
             let Some(key) = self.line.queue.pop_front() else { return };
-            self.line.calling = true;
+            self.line.calling = Some(key);
             self.pump(net, key);
-            self.line.calling = false;
+            self.line.calling = None;
         }
     }
 

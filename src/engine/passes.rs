@@ -77,6 +77,7 @@ impl<N: Net> Engine<N> {
                     }
                     leaves_left -= 1;
                 }
+                client.queued = false;
                 let (stage, gone) = client.take_up();
                 self.serve(net, key, stage, gone);
             }

@@ -27,7 +27,7 @@ const TURN_BYTES: usize = 4 * 1024 * 1024;
 const MOST_BYTES: usize = 256 * 1024;
 const LEAST_BYTES: usize = 4 * 1024;
 /// How many clients that have sent their end are served in one turn: most only have to be closed.
-pub(super) const LEAVES: u32 = 32;
+pub(super) const LEAVES: u32 = 64;
 /// What an answer costs of it at least: pipelined requests with tiny answers are more work than
 /// their bytes.
 const ANSWER_BYTES: usize = 8 * 1024;
@@ -51,7 +51,7 @@ pub(super) enum After {
 impl<N: Net> Engine<N> {
     /// What each client may move that is served in this turn.
     pub(super) fn share(&self) -> usize {
-        let clients = self.queue.len();
+        let clients = self.queue.len() + self.line.called();
         if clients <= TURN_BYTES / MOST_BYTES {
             return MOST_BYTES;
         }

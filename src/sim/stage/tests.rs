@@ -310,8 +310,8 @@ fn b4_3_a_post_follows_upon_the_last_look() {
     assert!(looks > 60, "{looks}");
 }
 
-/// B8.1: who writes in the third pass does not wait for others than the first who moves all that he
-/// may: what left at the end of a long turn would be answered in the turn after the next.
+/// B8.1: who writes in the third pass does so as soon as somebody has moved all that he may in this
+/// turn: what left at the end of a long one would be answered in the turn after the next.
 #[test]
 fn b8_1_nobody_writes_behind_those_who_move_much() {
     let config =
