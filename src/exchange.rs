@@ -71,6 +71,8 @@ pub(crate) enum Lost {
     BeforeAnswer(Failure),
     /// It ended after the first byte of an answer and before the last.
     InsideAnswer,
+    /// The same, but nothing of the answer had been passed on.
+    Unforwarded,
     /// It has answered with a status that is to be tried elsewhere (`B4.8`).
     Status,
 }
@@ -297,7 +299,14 @@ impl Exchange {
                     Verdict::Answer { reason: Reason::Died(failure), blame: !reused }
                 }
             }
-            Lost::InsideAnswer => Verdict::Answer { reason: Reason::Incomplete, blame: true },
+            Lost::Unforwarded if self.repeatable && !self.committed => {
+                self.fresh_only |= reused;
+                self.download = Download::Waiting { search: Search::default(), touched: false };
+                Verdict::Again { blame: true }
+            }
+            Lost::InsideAnswer | Lost::Unforwarded => {
+                Verdict::Answer { reason: Reason::Incomplete, blame: true }
+            }
             Lost::Status => {
                 self.download = Download::Waiting { search: Search::default(), touched: false };
                 Verdict::Again { blame: true }
@@ -399,6 +408,11 @@ mod tests {
         let mut begun = exchange(Method::Get, false);
         let incomplete = Verdict::Answer { reason: Reason::Incomplete, blame: true };
         assert_eq!(begun.lost(Lost::InsideAnswer, 50, false), incomplete);
+        begun.answered(&response(200, Body::Length(5)), false).unwrap();
+        begun.unanswer();
+        assert_eq!(begun.lost(Lost::Unforwarded, 50, false), again(true));
+        let mut unsafe_one = exchange(Method::Other, false);
+        assert_eq!(unsafe_one.lost(Lost::Unforwarded, 50, false), incomplete);
         begun.answered(&response(200, Body::Length(5)), false).unwrap();
         assert_eq!(begun.lost(Lost::InsideAnswer, 50, false), Verdict::Cut(Reason::Incomplete));
         let etag = b"\"a\"".to_vec();

@@ -236,7 +236,7 @@ impl<N: Net> Engine<N> {
                 Err(reason) => self.give_in(net, key, work, exchange, reason),
             };
         }
-        take_back(&mut work, &mut exchange);
+        let how = if take_back(&mut work, &mut exchange) { Lost::Unforwarded } else { how };
         let (sent, reused) = (work.req.written(), self.detach(&mut work));
         // What came over this connection and was not passed on must never be taken for a part of
         // what another one says.
@@ -275,7 +275,7 @@ impl<N: Net> Engine<N> {
     ) -> Result<(), NoMore> {
         let failure = match how {
             Lost::Connect(failure) | Lost::BeforeAnswer(failure) => failure,
-            Lost::InsideAnswer | Lost::Status => Failure::Closed,
+            Lost::InsideAnswer | Lost::Unforwarded | Lost::Status => Failure::Closed,
         };
         let stale = reused && matches!(how, Lost::BeforeAnswer(_));
         if let Some(peer) = work.trip.peer.filter(|_| stale) {
@@ -297,7 +297,7 @@ impl<N: Net> Engine<N> {
         let final_reason = match how {
             Lost::Connect(failure) => Reason::Unreached(failure),
             Lost::BeforeAnswer(_) | Lost::Status => Reason::Died(failure),
-            Lost::InsideAnswer => Reason::Incomplete,
+            Lost::InsideAnswer | Lost::Unforwarded => Reason::Incomplete,
         };
         work.req.rewind();
         if sent >= exchange.head_len {
@@ -398,13 +398,15 @@ impl<N: Net> Engine<N> {
 }
 
 /// Takes an answer back of which nothing was forwarded, but perhaps interim responses: then its end
-/// is a 502 of ours and not a cut (`B7.2`).
-pub(super) fn take_back(work: &mut Work, exchange: &mut Exchange) {
-    if exchange.answering() && work.response_bytes == work.interim_bytes {
+/// is no cut, but another attempt (`B4.4`) or a 502 of ours (`B7.2`). Gives whether it did.
+pub(super) fn take_back(work: &mut Work, exchange: &mut Exchange) -> bool {
+    let taken = exchange.answering() && work.response_bytes == work.interim_bytes;
+    if taken {
         exchange.unanswer();
         work.status = 0;
         work.resp.give_up();
     }
+    taken
 }
 
 /// Whether an error says that we, not the endpoint, have run out of something.
